@@ -1,0 +1,32 @@
+"""Fetch a data set and keep it as arrays.
+
+Reads   the section `dataset` of the parameters; the source named there (see conf/dataset/)
+Writes  OUT/train_images.npy, OUT/test_images.npy  uint8 (n, side, side, channels)
+        OUT/train_labels.npy, OUT/test_labels.npy  int64 (n,)
+        OUT/meta.json                              class names, normalisation, sha256 of the arrays
+"""
+
+from __future__ import annotations
+
+from stages.longtail import cli
+from stages.longtail.artifacts import digest, write_array, write_json
+from stages.longtail.data import sources
+
+
+def main() -> None:
+    args = cli.parse(__doc__, out="data/raw")
+    source = sources.load(args.params.dataset)
+    digests = {}
+    for division, part in (("train", source.train), ("test", source.test)):
+        write_array(args.out / f"{division}_images.npy", part.images)
+        write_array(args.out / f"{division}_labels.npy", part.labels)
+        digests[division] = [digest(args.out / f"{division}_{kind}.npy") for kind in ("images", "labels")]
+    write_json(
+        args.out / "meta.json",
+        {"classes": source.classes, "mean": source.mean, "std": source.std, "digest": digests},
+    )
+    print(f"{args.params.dataset.name}: {len(source.train.labels)} training and {len(source.test.labels)} test images")
+
+
+if __name__ == "__main__":
+    cli.run(main)

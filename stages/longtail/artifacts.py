@@ -1,0 +1,77 @@
+"""Files that appear whole or not at all: each is written beside its place, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.longtail.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing bytes; it takes its name only if the block ends without an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid json ({error}): delete it and run the stage that makes it") from error
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Floats keep six digits: enough for every figure, and small, stable diffs in git."""
+    write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the stage that makes it") from error
+
+
+def digest(path: Path, algorithm: str = "sha256", *, progress: Callable[[int], Any] | None = None) -> str:
+    """Hex digest of a file's bytes, read in 1 MiB pieces."""
+    state = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            state.update(piece)
+            if progress:
+                progress(len(piece))
+    return state.hexdigest()

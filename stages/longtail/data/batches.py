@@ -1,0 +1,65 @@
+"""Images on the device as uint8, handed out as normalised channels_last batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.longtail.artifacts import read_array, read_json
+from stages.longtail.data import augment
+from stages.longtail.errors import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """A division as it lies on disk. images uint8 (n, side, side, channels), memory-mapped; labels int64 (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    digest: str
+    mean: list[float]
+    std: list[float]
+
+
+def read_division(raw: Path, division: str) -> Images:
+    """Read what the download stage wrote. division: train or test."""
+    meta = read_json(raw / "meta.json")
+    images = read_array(raw / f"{division}_images.npy", mmap=True)
+    labels = read_array(raw / f"{division}_labels.npy")
+    if len(images) != len(labels):
+        raise UserError(f"{raw}/{division}_images.npy and _labels.npy differ in length: run the download stage again")
+    return Images(images, labels, meta["digest"][division], meta["mean"], meta["std"])
+
+
+class Batches:
+    """A division, or a part of it, resident on a device.
+
+    `rows` picks images of the division; positions in what follows count within `rows`.
+    """
+
+    def __init__(self, source: Images, rows: np.ndarray, device: torch.device, pad: int = 0):
+        self.side = source.images.shape[1]
+        self.pad = pad
+        self.labels_host = source.labels[rows]
+        self.labels = torch.from_numpy(self.labels_host).to(device)
+        self._padded = augment.pad(torch.from_numpy(source.images[rows]).to(device), pad)
+        self._scale = 1 / (255 * torch.tensor(source.std, device=device))
+        self._shift = torch.tensor(source.mean, device=device) / torch.tensor(source.std, device=device)
+
+    def __len__(self) -> int:
+        return len(self.labels_host)
+
+    def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Augmented batch, float32 (b, channels, side, side) in channels_last. rows (b,), draws (b, 3): see augment."""
+        return self._normalise(augment.crop_flip(self._padded, rows, draws, self.side))
+
+    def plain(self, start: int, stop: int) -> torch.Tensor:
+        """The images from position start to stop, not augmented: float32 (stop - start, channels, side, side)."""
+        inner = slice(self.pad, self.pad + self.side)
+        return self._normalise(self._padded[start:stop, inner, inner])
+
+    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels * self._scale).sub_(self._shift).permute(0, 3, 1, 2)

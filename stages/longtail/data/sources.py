@@ -1,0 +1,173 @@
+"""Where images come from. Every source returns the same thing: uint8 images, labels and class names per division."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.longtail.artifacts import digest
+from stages.longtail.errors import UserError
+from stages.longtail.params import Dataset
+
+DIGITS_TRAIN_PER_CLASS = 120
+# Of CIFAR-10; the common code uses them for CIFAR-100 too, and so do we.
+CIFAR_MEAN, CIFAR_STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+@dataclass(frozen=True)
+class Division:
+    """images uint8 (n, side, side, channels), labels int64 (n,), each label an index into the source's class names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """mean and std, a value a channel in [0, 1], are what batches are normalised with."""
+
+    classes: list[str]
+    train: Division
+    test: Division
+    mean: list[float]
+    std: list[float]
+
+
+def load(dataset: Dataset) -> Source:
+    """Read a data set whole. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
+    loaders: dict[str, Callable[[Dataset], Source]] = {"digits": _digits, "folder": _folder}
+    source = loaders.get(dataset.name, _cifar)(dataset)
+    for division, part in (("train", source.train), ("test", source.test)):
+        counts = np.bincount(part.labels, minlength=len(source.classes))
+        for name, count in zip(source.classes, counts, strict=True):
+            if count == 0:
+                raise UserError(f"class '{name}' has no {division} image: add some to its folder, or remove the class")
+    return source
+
+
+def root_of(dataset: Dataset) -> Path:
+    """dataset.root, else $LONGTAIL_DATA, else data/downloads."""
+    return Path(dataset.root or os.environ.get("LONGTAIL_DATA") or "data/downloads")
+
+
+def _digits(dataset: Dataset) -> Source:
+    """The UCI test set of handwritten digits that scikit-learn bundles: 1,797 grey images of 8x8, 16 levels."""
+    from sklearn.datasets import load_digits
+
+    if dataset.size != 8:
+        raise UserError(f"dataset.size is {dataset.size}, but digits are 8 pixels a side: set dataset.size to 8")
+    bunch = load_digits()
+    images = (bunch.images * (255 / 16)).round().astype(np.uint8)[..., None]
+    labels = bunch.target.astype(np.int64)
+    by_class = [np.flatnonzero(labels == c) for c in range(10)]
+    train = np.sort(np.concatenate([rows[:DIGITS_TRAIN_PER_CLASS] for rows in by_class]))
+    test = np.sort(np.concatenate([rows[DIGITS_TRAIN_PER_CLASS:] for rows in by_class]))
+    names = [str(c) for c in range(10)]
+    return _measured(names, Division(images[train], labels[train]), Division(images[test], labels[test]))
+
+
+def _cifar(dataset: Dataset) -> Source:
+    """CIFAR through torchvision's reader. Its files are pickles, so each one's md5 is verified before it is opened."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    if dataset.size != 32:
+        raise UserError(f"dataset.size is {dataset.size}, but {dataset.name} has 32 pixels a side: set it to 32")
+    reader = CIFAR10 if dataset.name == "cifar10" else CIFAR100
+    root = root_of(dataset)
+    folder = root / reader.base_folder
+    files = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
+    if not folder.exists():
+        _download_cifar(reader, root)
+    with tqdm(desc=f"checking {folder.name}", unit="B", unit_scale=True, disable=None) as bar:
+        for name, md5 in files:
+            path = folder / name
+            if not path.is_file():
+                raise UserError(f"{path} is missing: put the official files of {dataset.name} in {folder}")
+            if digest(path, "md5", progress=bar.update) != md5:
+                raise UserError(f"{path} is truncated or altered (its md5 is not the official one): delete {folder}")
+    with contextlib.redirect_stdout(io.StringIO()):
+        train, test = (reader(str(root), train=division, download=False) for division in (True, False))
+    return Source(
+        list(train.classes),
+        Division(train.data, np.asarray(train.targets, np.int64)),
+        Division(test.data, np.asarray(test.targets, np.int64)),
+        CIFAR_MEAN,
+        CIFAR_STD,
+    )
+
+
+def _download_cifar(reader: Any, root: Path) -> None:
+    """Fetch the official archive, verify its md5, and only then unpack it, with no member outside its folder."""
+    from torchvision.datasets.utils import download_url
+
+    archive = root / reader.filename
+    if not archive.exists():
+        try:
+            download_url(reader.url, str(root), reader.filename, reader.tgz_md5)
+        except PermissionError:
+            raise
+        except (OSError, RuntimeError) as error:
+            archive.unlink(missing_ok=True)
+            raise UserError(
+                f"cannot download {reader.url} ({error}): put the unpacked folder {reader.base_folder} in "
+                f"{root.resolve()}, or set dataset.root or $LONGTAIL_DATA to the folder that holds it"
+            ) from error
+    if digest(archive, "md5") != reader.tgz_md5:
+        raise UserError(f"{archive} is truncated or altered (its md5 is not the official one): delete it and run again")
+    with tempfile.TemporaryDirectory(dir=root) as scratch, tarfile.open(archive) as tar:
+        tar.extractall(scratch, filter="data")
+        (Path(scratch) / reader.base_folder).replace(root / reader.base_folder)
+
+
+def _folder(dataset: Dataset) -> Source:
+    """train/<class>/* and test/<class>/* below dataset.root; classes in the order of their sorted folder names."""
+    if not dataset.root or not Path(dataset.root).is_dir():
+        raise UserError(f"dataset.root is {dataset.root!r}, which is no folder: set it to the folder of your images")
+    root = Path(dataset.root)
+    names = {d: sorted(p.name for p in (root / d).glob("*") if p.is_dir()) for d in ("train", "test")}
+    if not names["train"]:
+        raise UserError(f"{root / 'train'} has no class folders: images belong in train/<class>/ and test/<class>/")
+    for name in sorted(set(names["train"]) ^ set(names["test"])):
+        where = "test" if name in names["train"] else "train"
+        raise UserError(f"class '{name}' has no {where} image: put some in {root / where / name}")
+    divisions = [_read_folder(root / d, names["train"], dataset.size) for d in ("train", "test")]
+    return _measured(names["train"], divisions[0], divisions[1])
+
+
+def _measured(classes: list[str], train: Division, test: Division) -> Source:
+    """A source normalised by the mean and standard deviation of its own training pixels, rounded to four digits."""
+    pixels = train.images.reshape(-1, train.images.shape[-1]) / 255
+    mean, std = pixels.mean(0).round(4).tolist(), pixels.std(0).round(4).clip(1e-4).tolist()
+    return Source(classes, train, test, mean, std)
+
+
+def _read_folder(folder: Path, classes: list[str], size: int) -> Division:
+    from PIL import Image
+
+    files = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((folder / name).iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    images = np.empty((len(files), size, size, 3), np.uint8)
+    for row, (path, _) in enumerate(tqdm(files, desc=f"reading {folder.name}", unit="image", disable=None)):
+        try:
+            with Image.open(path) as image:
+                images[row] = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+        except PermissionError:
+            raise
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{path} is not a readable image ({error}): repair it or remove it") from error
+    return Division(images, np.array([label for _, label in files], np.int64))

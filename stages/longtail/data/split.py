@@ -1,0 +1,29 @@
+"""What the split stage wrote, read back for training and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.longtail.artifacts import read_array
+
+
+@dataclass(frozen=True)
+class Subset:
+    """kept, held: int64 positions in the training division; classes: columns class, name, count, shot."""
+
+    kept: np.ndarray
+    held: np.ndarray
+    classes: pd.DataFrame
+
+    @property
+    def shots(self) -> list[str]:
+        return self.classes["shot"].tolist()
+
+
+def read(folder: Path) -> Subset:
+    classes = pd.read_csv(folder / "classes.csv", dtype={"name": str, "shot": str}, keep_default_na=False)
+    return Subset(read_array(folder / "kept.npy"), read_array(folder / "held.npy"), classes)

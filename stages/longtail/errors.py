@@ -1,0 +1,50 @@
+"""What a person sees when something is wrong: one line on stderr and exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+
+class UserError(Exception):
+    """A mistake or a condition that the person can mend. The message names the key, file or class and the remedy."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception, so that no handler swallows it on its way out."""
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signal.Signals(signum).name)
+
+
+def _one_line(error: OSError) -> str:
+    where = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk while writing {where}: free some space and run again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission for {where}: change its permissions or its owner and run again"
+    if error.errno == errno.ENOENT:
+        return f"{where} does not exist: run the stage that makes it (dvc repro), or name another path"
+    return f"{where}: {error.strerror or error}"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main` as a script: user errors become one line and exit code 1, interruptions one line and 130 or 143."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except OSError as error:
+        sys.exit(f"error: {_one_line(error)}")
+    except Interrupted as signal_name:
+        print(
+            f"stopped by {signal_name}: run the same command again to go on after the last finished epoch",
+            file=sys.stderr,
+        )
+        sys.exit(143 if str(signal_name) == "SIGTERM" else 130)

@@ -1,0 +1,72 @@
+"""Checkpoints: the files that stages hand on, and the scratch copies from which an interrupted stage goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.longtail import closure
+from stages.longtail.artifacts import atomic
+from stages.longtail.errors import UserError
+
+SCRATCH = Path(".scratch")
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values. Serialised in memory first, so that a full disk is an ordinary OSError."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without ever unpickling code. Raises UserError if it is cut short or no checkpoint."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is cut short or no checkpoint: delete it and run again the stage that makes it"
+        ) from error
+
+
+def recipe_key(**parts: Any) -> str:
+    """A hash of all that decides the weights: parameters, data, the code of training, torch's version."""
+    parts["code"] = closure.digest("stages.longtail.learning.training")
+    parts["torch"] = torch.__version__
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+class Scratch:
+    """The checkpoints of one seed of one recipe: the last finished epoch, and every epoch at which a stage ended.
+
+    Other recipes have other keys, hence other folders. Nothing here is needed for a result: deleting .scratch/ only
+    costs the time to train again.
+    """
+
+    def __init__(self, key: str, seed: int):
+        self.folder = SCRATCH / key / f"seed-{seed}"
+
+    def latest(self, limit: int) -> dict[str, Any] | None:
+        """The newest checkpoint of an epoch not after `limit`."""
+        kept = {int(path.stem.removeprefix("epoch-")): path for path in self.folder.glob("epoch-*.pt")}
+        usable = [epoch for epoch in kept if epoch <= limit]
+        return load(kept[max(usable)]) if usable else None
+
+    def write(self, state: dict[str, Any], stage_ends: bool) -> None:
+        """Keep `state` of state["epoch"]; the rolling one before it goes, those at which a stage ended stay."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"epoch-{state['epoch']}.pt"
+        save(self.folder / name, state)
+        rolling = self.folder / "rolling"
+        before = rolling.read_text() if rolling.exists() else ""
+        if before and before != name:
+            (self.folder / before).unlink(missing_ok=True)
+        rolling.write_text("" if stage_ends else name)

@@ -1,0 +1,35 @@
+"""What people see of a training: a bar on a terminal, a line for each tenth of the run elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+    """first, last: epochs completed at the start and at the end; images: training images an epoch."""
+
+    def __init__(self, what: str, first: int, last: int, images: int):
+        self.what, self.first, self.last, self.images = what, first, last, images
+        self.begin = time.perf_counter()
+        self.bar = tqdm(total=last, initial=first, desc=what, unit="epoch", disable=None, smoothing=0.1)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Tell of a finished epoch: its row of the history."""
+        test = f", test {row['test_all']:.1f}" if "test_all" in row else ""
+        done, seconds = row["epoch"] - self.first, time.perf_counter() - self.begin
+        speed = f"{done * self.images / seconds:.0f} images/s"
+        text = f"loss {row['loss']:.3f}, train {row['train_acc']:.1f}{test}, {speed}"
+        self.bar.set_postfix_str(text)
+        self.bar.update()
+        if self.bar.disable and row["epoch"] * 10 // self.last > (row["epoch"] - 1) * 10 // self.last:
+            left = seconds / done * (self.last - row["epoch"])
+            print(f"{self.what}: epoch {row['epoch']} of {self.last}, {text}, {left:.0f} s left", flush=True)

@@ -1,0 +1,211 @@
+"""The training loop. One `Phase` says what is trained and how; `train` runs it for one seed, epoch by epoch.
+
+Nothing in an epoch asks the device for a value, and every draw comes from (seed, epoch), so that a run that was
+stopped and resumed, or handed from one stage to the next, is the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.sgd import sgd
+
+from stages.longtail.compute import Compute
+from stages.longtail.data import augment, draws, samplers
+from stages.longtail.data.batches import Batches
+from stages.longtail.errors import UserError
+from stages.longtail.learning import losses, mixing, schedule
+from stages.longtail.learning.checkpoint import Scratch
+from stages.longtail.measure import accuracy
+from stages.longtail.models.heads import ScaledHead
+from stages.longtail.models.network import Network
+from stages.longtail.params import MajorFeatureWeakening, Mixing, Protocol, Schedule
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Everything about a stretch of training but the data, the seed and the network."""
+
+    name: str  # represent or classify, as history.csv calls it
+    sampler: str
+    loss: str
+    mixing: Mixing
+    schedule: Schedule
+    lr: float
+    weight_decay: float
+    momentum: float
+    batch_size: int
+    epochs: int  # that the schedule counts
+    augment: str
+    stop: int  # epochs completed when this phase ends; fewer than `epochs` where another takes over
+    stream: int = 0  # of random draws; see draws.generator
+    frozen_trunk: bool = False  # train the head alone, on the features of a trunk in evaluation mode
+
+    @classmethod
+    def of_protocol(cls, protocol: Protocol, **axes: Any) -> Phase:
+        return cls(
+            schedule=protocol.schedule,
+            lr=protocol.lr,
+            weight_decay=protocol.weight_decay,
+            momentum=protocol.momentum,
+            batch_size=protocol.batch_size,
+            epochs=protocol.epochs,
+            augment=protocol.augment,
+            **axes,
+        )
+
+
+@dataclass
+class Run:
+    """A network on its way through epochs. `history` has a dict an epoch, the columns of history.csv less the seed."""
+
+    network: Network
+    trained: list[Tensor]
+    momentum: list[Tensor]
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def step(self, phase: Phase, rate: float) -> None:
+        """SGD with momentum on the gradients at hand, by torch's functional form: the class's import takes seconds."""
+        with torch.no_grad():
+            sgd(
+                self.trained,
+                [parameter.grad for parameter in self.trained],
+                self.momentum,
+                fused=True,
+                lr=rate,
+                momentum=phase.momentum,
+                weight_decay=phase.weight_decay,
+                dampening=0,
+                nesterov=False,
+                maximize=False,
+            )
+        for parameter in self.trained:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors: what a checkpoint holds."""
+        return {
+            "epoch": self.epoch,
+            "architecture": dict(self.network.architecture),
+            "network": {name: value.cpu() for name, value in self.network.state_dict().items()},
+            "momentum": [momentum.cpu() for momentum in self.momentum],
+            "history": self.history,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.epoch, self.history = state["epoch"], list(state["history"])
+        self.network.load_state_dict(state["network"])
+        for mine, theirs in zip(self.momentum, state["momentum"], strict=True):
+            mine.copy_(theirs)
+
+
+def start(network: Network, phase: Phase, compute: Compute, state: dict[str, Any] | None) -> Run:
+    """Put a network on the device, ready to train; with a `state`, as it was when that was written."""
+    network = network.to(compute.device, memory_format=torch.channels_last)
+    trained: list[Tensor] = list(network.parameters())
+    if phase.frozen_trunk:
+        trained = [network.head.scale] if isinstance(network.head, ScaledHead) else list(network.head.parameters())
+        network.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+    run = Run(network, trained, [torch.zeros_like(parameter) for parameter in trained])
+    if state is not None:
+        run.load(state)
+    return run
+
+
+def train(
+    run: Run,
+    phase: Phase,
+    seed: int,
+    images: Batches,
+    test: Callable[[Network], dict[str, float]],
+    test_every: int,
+    compute: Compute,
+    scratch: Scratch,
+    report: Callable[[Run], None],
+) -> None:
+    """Train `run` up to phase.stop, writing a checkpoint after every epoch.
+
+    test: accuracies of the network, for the history; report: called after every epoch.
+    Raises UserError if a loss is not finite, with its epoch and step; the epoch's checkpoint is then not written.
+    """
+    counts = np.bincount(images.labels_host)
+    loss_function = losses.build(phase.loss, counts)
+    weakening = mixing.Weakening(phase.mixing, counts) if isinstance(phase.mixing, MajorFeatureWeakening) else None
+    while run.epoch < phase.stop:
+        rate = schedule.learning_rate(phase.schedule, phase.lr, run.epoch, phase.epochs)
+        loss, train_accuracy = _epoch(run, phase, rate, seed, images, loss_function, weakening, compute)
+        run.epoch += 1
+        row: dict[str, Any] = {"stage": phase.name, "epoch": run.epoch, "lr": rate, "loss": loss}
+        row["train_acc"] = train_accuracy
+        if run.epoch % test_every == 0 or run.epoch in (phase.stop, phase.epochs):
+            row |= {f"test_{group}": value for group, value in test(run.network).items()}
+        run.history.append(row)
+        scratch.write(run.state(), stage_ends=run.epoch == phase.stop)
+        report(run)
+
+
+def _epoch(
+    run: Run,
+    phase: Phase,
+    rate: float,
+    seed: int,
+    images: Batches,
+    loss_function: losses.LossFunction,
+    weakening: mixing.Weakening | None,
+    compute: Compute,
+) -> tuple[float, float]:
+    """One pass of as many draws as there are training images, the last smaller batch included.
+
+    Returns the mean loss over images and the accuracy on them, in percent.
+    """
+    network, device = run.network, compute.device
+
+    def random(purpose: draws.Purpose) -> np.random.Generator:
+        return draws.generator(seed, run.epoch, purpose, phase.stream)
+
+    order = samplers.order(phase.sampler, images.labels_host, random("sampler"))
+    rows = torch.from_numpy(order).to(device)
+    crops = torch.from_numpy(augment.draw(phase.augment, len(order), images.pad, random("augment"))).to(device)
+    if weakening:
+        drawn = weakening.draw(images.labels_host[order], phase.batch_size, random("mixing"))
+        share, partner = (torch.from_numpy(array).to(device) for array in drawn)
+
+    network.train(not phase.frozen_trunk)
+    batches = range(0, len(order), phase.batch_size)
+    step_loss = torch.zeros(len(batches), device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    for step, first in enumerate(batches):
+        batch = slice(first, first + phase.batch_size)
+        labels = images.labels[rows[batch]]
+        with compute.autocast():
+            inputs = images.training(rows[batch], crops[batch])
+            with torch.set_grad_enabled(not phase.frozen_trunk):
+                if weakening:
+                    mix = weakening.mixer(share[batch], partner[batch])
+                    features = network.features(inputs, mix, weakening.group)
+                else:
+                    features = network.features(inputs)
+            logits = network.head(features)
+            loss = loss_function(logits, labels)
+        loss.backward()
+        run.step(phase, rate)
+        step_loss[step] = loss.detach()
+        correct += (logits.argmax(1) == labels).sum()
+
+    host_loss = step_loss.cpu().double().numpy()
+    finite = np.isfinite(host_loss)
+    if not finite.all():
+        raise UserError(
+            f"the loss of seed {seed} is {host_loss[~finite][0]} at epoch {run.epoch + 1}, step {finite.argmin() + 1}: "
+            "lower protocol.lr, or classifier.lr if this is the classify stage"
+        )
+    sizes = np.minimum(phase.batch_size, len(order) - np.array(batches))
+    return float((host_loss * sizes).sum() / len(order)), 100 * int(correct) / len(order)

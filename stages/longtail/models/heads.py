@@ -1,0 +1,63 @@
+"""Classifiers on features. Each maps (b, features) to logits (b, classes)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ScaledHead(nn.Module):
+    """LWS: logits f_j * (w_j . x) + b_j. The linear layer is frozen, the scales f (classes,) start at 1."""
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(features, classes)
+        self.scale = nn.Parameter(torch.ones(classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.linear.weight * self.scale[:, None], self.linear.bias)
+
+
+class NearestMeanHead(nn.Module):
+    """Logits are similarities of the centred, L2-normalised features to the class means (`decoupling` section 4).
+
+    distance cosine: the cosine; euclidean: minus the squared distance, to means that are not normalised again.
+    """
+
+    def __init__(self, features: int, classes: int, distance: str):
+        super().__init__()
+        self.distance = distance
+        self.centre: Tensor
+        self.means: Tensor
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("means", torch.zeros(classes, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.normalize(x.float() - self.centre, dim=1)
+        if self.distance == "cosine":
+            return x @ F.normalize(self.means, dim=1).T
+        return -torch.cdist(x, self.means).square()
+
+
+def build(kind: str, features: int, classes: int) -> nn.Module:
+    """kind: linear, scaled, ncm_cosine or ncm_euclidean."""
+    if kind == "linear":
+        return nn.Linear(features, classes)
+    if kind == "scaled":
+        return ScaledHead(features, classes)
+    return NearestMeanHead(features, classes, kind.removeprefix("ncm_"))
+
+
+def class_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The centre (features,) of all samples and, per class, the mean of its centred and L2-normalised samples."""
+    centre = features.mean(0)
+    unit = F.normalize(features - centre, dim=1)
+    sums = torch.zeros(classes, features.shape[1], dtype=features.dtype, device=features.device)
+    sums.index_add_(0, labels, unit)
+    return centre, sums / torch.bincount(labels, minlength=classes)[:, None]
+
+
+def tau_normalised(weight: Tensor, tau: float) -> Tensor:
+    """w_i / ||w_i||^tau (`decoupling` Eq. 3). weight: (classes, features)."""
+    return weight / weight.norm(dim=1, keepdim=True) ** tau

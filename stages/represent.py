@@ -1,0 +1,44 @@
+"""Train the representation, up to the epoch at which the method branches.
+
+Reads   the sections `protocol`, `representation`, `seeds` and `runtime` of the parameters
+        RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
+Writes  OUT/checkpoint.pt  the network and its momentum of every seed
+        OUT/history.csv    an epoch a row: learning rate, loss, accuracies
+
+An interrupted run goes on from the last finished epoch, kept in .scratch/.
+"""
+
+from __future__ import annotations
+
+from stages.longtail import cli, compute, params
+from stages.longtail.learning import seeds
+from stages.longtail.learning.training import Phase
+from stages.longtail.models import network
+
+
+def main() -> None:
+    args = cli.parse(__doc__, out="data/representation", raw="data/raw", splits="data/splits")
+    protocol, representation, runtime = args.params.protocol, args.params.representation, args.params.runtime
+    device = compute.resolve(runtime)
+    task = seeds.Task.read(args.raw, args.splits, device, protocol.pad)
+    architecture = task.architecture(protocol, representation.head)
+    key = seeds.trajectory(task, protocol, representation, runtime, device)
+    phase = Phase.of_protocol(
+        protocol,
+        name="represent",
+        sampler=representation.sampler,
+        loss=representation.loss,
+        mixing=representation.mixing,
+        stop=params.branch_epoch(protocol, representation),
+    )
+    states = {}
+    for seed in args.params.seeds:
+        states[seed] = seeds.train_seed(
+            seed, phase, key, lambda: (network.create(architecture, seed), None), task, runtime.test_every, device
+        )
+        states[seed]["trajectory"] = key
+    seeds.write_states(args.out, states)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,36 @@
+"""Draw the imbalanced training subset.
+
+Reads   the section `split` of the parameters; RAW/train_labels.npy, RAW/meta.json
+Writes  OUT/kept.npy     int64 (n,), the training images to use
+        OUT/held.npy     int64 (m,), the training images held out (none unless split.holdout)
+        OUT/classes.csv  class, name, count, shot
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from stages.longtail import cli
+from stages.longtail.artifacts import read_array, read_json, write_array, write_csv
+from stages.longtail.data import imbalance
+
+
+def main() -> None:
+    args = cli.parse(__doc__, out="data/splits", raw="data/raw")
+    split = args.params.split
+    names = read_json(args.raw / "meta.json")["classes"]
+    labels = read_array(args.raw / "train_labels.npy")
+    kept, held = imbalance.draw(labels, names, split)
+    counts = np.bincount(labels[kept], minlength=len(names))
+    shot = imbalance.shots(counts, split.many, split.few)
+    write_array(args.out / "kept.npy", kept)
+    write_array(args.out / "held.npy", held)
+    classes = pd.DataFrame({"class": range(len(names)), "name": names, "count": counts, "shot": shot})
+    write_csv(args.out / "classes.csv", classes)
+    groups = ", ".join(f"{shot.count(group)} {group}" for group in ("many", "medium", "few"))
+    print(f"{len(kept)} images, {counts.max()} to {counts.min()} a class; classes: {groups}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
