@@ -19,7 +19,7 @@ from stages.longtail.artifacts import write_csv, write_json
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.learning import checkpoint
-from stages.longtail.measure import accuracy, summary
+from stages.longtail.measure import predict, summary
 from stages.longtail.models import network
 
 
@@ -32,11 +32,9 @@ def main() -> None:
     states = checkpoint.load(args.classifier / "checkpoint.pt")["seeds"]
     matrices = []
     for seed in args.params.seeds:
-        model = network.restore(states[seed]["architecture"], states[seed]["network"]).to(
-            device.device, memory_format=network.CHANNELS_LAST
-        )
-        predictions = accuracy.predict(model, images, device)
-        matrices.append(accuracy.confusion(predictions, images.labels, len(subset.classes)))
+        model = network.restore(states[seed]["architecture"], states[seed]["network"], device.device)
+        predictions = predict.predict(model, images, device)
+        matrices.append(predict.confusion(predictions, images.labels, len(subset.classes)))
     history = pd.read_csv(args.classifier / "history.csv")
 
     metrics = summary.metrics(matrices, history, subset.shots)

@@ -10,19 +10,17 @@ An interrupted run goes on from the last finished epoch, kept in .scratch/.
 
 from __future__ import annotations
 
-from stages.longtail import cli, compute, params
-from stages.longtail.learning import seeds
+from stages.longtail import cli, params
+from stages.longtail.learning.session import Session, write_states
 from stages.longtail.learning.training import Phase
 from stages.longtail.models import network
 
 
 def main() -> None:
     args = cli.parse(__doc__, out="data/representation", raw="data/raw", splits="data/splits")
-    protocol, representation, runtime = args.params.protocol, args.params.representation, args.params.runtime
-    device = compute.resolve(runtime)
-    task = seeds.Task.read(args.raw, args.splits, device, protocol.pad)
-    architecture = task.architecture(protocol, representation.head)
-    key = seeds.trajectory(task, protocol, representation, runtime, device)
+    session = Session.open(args.params, args.raw, args.splits)
+    protocol, representation = args.params.protocol, args.params.representation
+    key = session.trajectory()
     phase = Phase.of_protocol(
         protocol,
         name="represent",
@@ -33,11 +31,9 @@ def main() -> None:
     )
     states = {}
     for seed in args.params.seeds:
-        states[seed] = seeds.train_seed(
-            seed, phase, key, lambda: (network.create(architecture, seed), None), task, runtime.test_every, device
-        )
-        states[seed]["trajectory"] = key
-    seeds.write_states(args.out, states)
+        state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
+        states[seed] = state | {"trajectory": key}
+    write_states(args.out, states)
 
 
 if __name__ == "__main__":

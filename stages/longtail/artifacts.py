@@ -54,6 +54,16 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
     write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """Every value as text, the empty one included; callers turn columns into numbers."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path} is no csv file ({error}): restore it, or run the stage that makes it") from error
+
+
 def write_array(path: Path, array: np.ndarray) -> None:
     with atomic(path) as file:
         np.save(file, array, allow_pickle=False)

@@ -57,3 +57,10 @@ def digest(module: str) -> str:
     for name in files(module):
         state.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
     return state.hexdigest()
+
+
+if __name__ == "__main__":
+    import sys
+
+    for module in sys.argv[1:]:
+        print(*files(module), sep="\n")

@@ -1,7 +1,7 @@
 """Every parameter of the pipeline, typed. `params.yaml` (composed from conf/) is read here and nowhere else.
 
 A section is a frozen dataclass; a choice between recipes (`mixing`, `classifier`...) is a union of dataclasses told
-apart by `kind`. Whatever is unknown, missing, of a wrong type or out of range is refused with a line that names the key.
+apart by `kind`. What is unknown, missing, of a wrong type or out of range is refused with a line that names the key.
 """
 
 from __future__ import annotations
@@ -208,6 +208,11 @@ class Params:
             raise UserError(f"{self.path}: section '{name}' is missing: compose it with dvc exp run, or add it")
         self.read.add(name)
         return build(SECTIONS[name], self._raw[name], f"{self.path}: {name}")
+
+    def plain(self, name: str) -> Any:
+        """A section as the file has it."""
+        self.read.add(name)
+        return self._raw.get(name)
 
     @property
     def method(self) -> str:

@@ -56,7 +56,7 @@ def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray
 
 
 def shots(counts: np.ndarray, many: int, few: int) -> list[str]:
-    """many-shot above `many` training images, few-shot below `few`, medium-shot between (Liu et al. 2019, Kang et al.)."""
+    """many-shot: above `many` training images; few-shot: below `few`; medium-shot: between (Kang et al. 2020)."""
     if few > many + 1:
         raise UserError(f"split.few is {few}, above split.many, {many}: a class would be both; set few to at most many")
     return ["many" if n > many else "few" if n < few else "medium" for n in counts]

@@ -28,7 +28,7 @@ def order(sampler: str, labels: np.ndarray, random: np.random.Generator) -> np.n
 
 
 def deal(drawn: np.ndarray, labels: np.ndarray, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An image for each class in `drawn` (m,), from that class's reshuffled deck. Returns positions in `labels` (m,)."""
+    """An image for each class in `drawn` (m,), from that class's reshuffled deck: positions in `labels` (m,)."""
     wanted = np.bincount(drawn, minlength=len(counts))
     rounds = -(-wanted // counts)
     # A deck is `rounds` shuffles of a class's images, one after the other; all decks lie end to end, sorted by

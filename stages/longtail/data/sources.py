@@ -45,7 +45,7 @@ class Source:
 
 
 def load(dataset: Dataset) -> Source:
-    """Read a data set whole. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
+    """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
     loaders: dict[str, Callable[[Dataset], Source]] = {"digits": _digits, "folder": _folder}
     source = loaders.get(dataset.name, _cifar)(dataset)
     for division, part in (("train", source.train), ("test", source.test)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.longtail.artifacts import read_array
+from stages.longtail.artifacts import read_array, read_csv
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,8 @@ class Subset:
 
 
 def read(folder: Path) -> Subset:
-    classes = pd.read_csv(folder / "classes.csv", dtype={"name": str, "shot": str}, keep_default_na=False)
-    return Subset(read_array(folder / "kept.npy"), read_array(folder / "held.npy"), classes)
+    return Subset(read_array(folder / "kept.npy"), read_array(folder / "held.npy"), read_classes(folder))
+
+
+def read_classes(folder: Path) -> pd.DataFrame:
+    return read_csv(folder / "classes.csv").astype({"class": int, "count": int})

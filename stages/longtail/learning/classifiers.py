@@ -2,71 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import torch
+from torch import nn
 
-from stages.longtail.compute import Compute
-from stages.longtail.learning import checkpoint, seeds
+from stages.longtail.learning.session import Session, State
 from stages.longtail.learning.training import Phase
-from stages.longtail.measure import accuracy
+from stages.longtail.measure import predict
 from stages.longtail.models import heads, network
-from stages.longtail.params import (
-    Classifier,
-    Continue,
-    NearestClassMean,
-    NoMixing,
-    Protocol,
-    Representation,
-    Retrain,
-    Runtime,
-    TauNormalise,
-)
-
-State = dict[str, Any]
+from stages.longtail.params import Continue, NearestClassMean, NoMixing, Retrain, TauNormalise
 
 
-def go_on(
-    seed: int,
-    state: State,
-    protocol: Protocol,
-    representation: Representation,
-    classifier: Continue,
-    task: seeds.Task,
-    runtime: Runtime,
-    device: Compute,
-) -> State:
-    """Train to the protocol's last epoch. Unchanged axes make it the representation's own path, checkpoints included."""
+def classify(session: Session, seed: int, state: State) -> State:
+    """Apply the classifier of the parameters. state: of the representation."""
+    classifier = session.params.classifier
+    if isinstance(classifier, Continue):
+        return go_on(session, seed, state, classifier)
+    if isinstance(classifier, Retrain):
+        return retrain(session, seed, state, classifier)
+    if isinstance(classifier, TauNormalise):
+        return tau_normalise(session, state, classifier)
+    return nearest_class_mean(session, state, classifier)
+
+
+def go_on(session: Session, seed: int, state: State, classifier: Continue) -> State:
+    """Train to the protocol's last epoch. Unchanged axes make it the representation's own path, checkpoints and all."""
+    protocol, representation = session.params.protocol, session.params.representation
     sampler = classifier.sampler or representation.sampler
     loss = classifier.loss or representation.loss
     phase = Phase.of_protocol(
         protocol, name="classify", sampler=sampler, loss=loss, mixing=representation.mixing, stop=protocol.epochs
     )
-    key = seeds.trajectory(task, protocol, representation, runtime, device)
+    key = session.trajectory()
     if (sampler, loss) != (representation.sampler, representation.loss) or key != state["trajectory"]:
-        key = _key(state, classifier, protocol, task, runtime, device)
-    return seeds.train_seed(
-        seed,
-        phase,
-        key,
-        lambda: (network.restore(state["architecture"], state["network"]), state),
-        task,
-        runtime.test_every,
-        device,
-    )
+        key = session.key_after(state, classifier)
+    return session.train_seed(seed, phase, key, lambda: _restore(session, state), state)
 
 
-def retrain(
-    seed: int,
-    state: State,
-    protocol: Protocol,
-    classifier: Retrain,
-    task: seeds.Task,
-    runtime: Runtime,
-    device: Compute,
-) -> State:
+def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> State:
     """cRT: a new linear head; LWS: a scale for each class of the old one. The trunk is frozen in evaluation mode."""
+    protocol = session.params.protocol
     phase = Phase(
         name="classify",
         sampler=classifier.sampler,
@@ -84,70 +58,57 @@ def retrain(
         frozen_trunk=True,
     )
 
-    def begin() -> tuple[network.Network, None]:
-        model = network.restore(state["architecture"], state["network"])
+    def begin() -> network.Network:
+        model = _restore(session, state)
         if classifier.trained == "head":
             network.new_head(model, seed)
         else:
             network.scale_head(model)
-        return model, None
+        return model
 
-    key = _key(state, classifier, protocol, task, runtime, device)
-    result = seeds.train_seed(seed, phase, key, begin, task, runtime.test_every, device)
+    result = session.train_seed(seed, phase, session.key_after(state, classifier), begin)
     return result | {"history": state["history"] + result["history"]}
 
 
-def tau_normalise(state: State, classifier: TauNormalise, task: seeds.Task, device: Compute) -> State:
+def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> State:
     """Rescale the head's weights and drop its bias. tau is the recipe's, or the best on the held-out images."""
-    model = network.restore(state["architecture"], state["network"]).to(device.device)
-    weight = model.head.weight.detach()
+    model = _restore(session, state)
+    head = model.head
+    assert isinstance(head, nn.Linear)  # the only head that a representation is trained with
+    weight = head.weight.detach()
     tau = classifier.tau
     if tau is None:
-        features = accuracy.features(model, task.held, device)
+        features = predict.features(model, session.held, session.compute)
         correct = [
-            ((features @ heads.tau_normalised(weight, candidate).T).argmax(1) == task.held.labels).sum()
+            ((features @ heads.tau_normalised(weight, candidate).T).argmax(1) == session.held.labels).sum()
             for candidate in classifier.grid
         ]
         tau = classifier.grid[int(torch.stack(correct).argmax())]
-        print(f"tau {tau:g}, the best of {len(classifier.grid)} on {len(task.held)} held-out images")
+        print(f"tau {tau:g}, the best of {len(classifier.grid)} on {len(session.held)} held-out images")
     with torch.no_grad():
-        model.head.weight.copy_(heads.tau_normalised(weight, tau))
-        model.head.bias.zero_()
-    return _untrained(model, state, task, device)
+        head.weight.copy_(heads.tau_normalised(weight, tau))
+        head.bias.zero_()
+    return _untrained(session, model, state)
 
 
-def nearest_class_mean(state: State, classifier: NearestClassMean, task: seeds.Task, device: Compute) -> State:
+def nearest_class_mean(session: Session, state: State, classifier: NearestClassMean) -> State:
     """Replace the head by the class means of the training images' features, not augmented."""
-    model = network.restore(state["architecture"], state["network"]).to(device.device)
-    features = accuracy.features(model, task.train, device)
-    network.nearest_mean_head(model, classifier.distance, features, task.train.labels)
-    return _untrained(model, state, task, device)
+    model = _restore(session, state)
+    features = predict.features(model, session.train, session.compute)
+    network.nearest_mean_head(model, classifier.distance, features, session.train.labels)
+    return _untrained(session, model, state)
 
 
-def _untrained(model: network.Network, state: State, task: seeds.Task, device: Compute) -> State:
+def _restore(session: Session, state: State) -> network.Network:
+    return network.restore(state["architecture"], state["network"], session.compute.device)
+
+
+def _untrained(session: Session, model: network.Network, state: State) -> State:
     """A state whose head came without training: the history gets one row, of the same epoch."""
-    tests = {f"test_{group}": value for group, value in task.test_accuracy(model, device).items()}
-    row = {"stage": "classify", "epoch": state["epoch"], **tests}
+    tests = {f"test_{group}": value for group, value in session.test_accuracy(model).items()}
     return {
         "epoch": state["epoch"],
         "architecture": dict(model.architecture),
         "network": {name: value.cpu() for name, value in model.state_dict().items()},
-        "history": [*state["history"], row],
+        "history": [*state["history"], {"stage": "classify", "epoch": state["epoch"], **tests}],
     }
-
-
-def _key(
-    state: State, classifier: Classifier, protocol: Protocol, task: seeds.Task, runtime: Runtime, device: Compute
-) -> str:
-    """The key of what follows a representation: what it follows from, at which epoch, and all that is new."""
-    return checkpoint.recipe_key(
-        after=state["trajectory"],
-        epoch=state["epoch"],
-        data=task.digest,
-        protocol=asdict(protocol),
-        classifier=asdict(classifier),
-        device=device.device.type,
-        precision=device.precision,
-        threads=torch.get_num_threads(),
-        test_every=runtime.test_every,
-    )

@@ -21,9 +21,8 @@ from stages.longtail.data.batches import Batches
 from stages.longtail.errors import UserError
 from stages.longtail.learning import losses, mixing, schedule
 from stages.longtail.learning.checkpoint import Scratch
-from stages.longtail.measure import accuracy
 from stages.longtail.models.heads import ScaledHead
-from stages.longtail.models.network import Network
+from stages.longtail.models.network import Network, place
 from stages.longtail.params import MajorFeatureWeakening, Mixing, Protocol, Schedule
 
 
@@ -72,11 +71,12 @@ class Run:
 
     def step(self, phase: Phase, rate: float) -> None:
         """SGD with momentum on the gradients at hand, by torch's functional form: the class's import takes seconds."""
+        gradients = [parameter.grad for parameter in self.trained]
         with torch.no_grad():
             sgd(
                 self.trained,
-                [parameter.grad for parameter in self.trained],
-                self.momentum,
+                gradients,  # type: ignore[arg-type]
+                self.momentum,  # type: ignore[arg-type]
                 fused=True,
                 lr=rate,
                 momentum=phase.momentum,
@@ -107,7 +107,7 @@ class Run:
 
 def start(network: Network, phase: Phase, compute: Compute, state: dict[str, Any] | None) -> Run:
     """Put a network on the device, ready to train; with a `state`, as it was when that was written."""
-    network = network.to(compute.device, memory_format=torch.channels_last)
+    network = place(network, compute.device)
     trained: list[Tensor] = list(network.parameters())
     if phase.frozen_trunk:
         trained = [network.head.scale] if isinstance(network.head, ScaledHead) else list(network.head.parameters())

@@ -1,4 +1,4 @@
-"""A network: groups of convolutions, a pooling, a head. Its architecture is a plain dict that goes into checkpoints."""
+"""A network: groups of convolutions, a pooling, a head. Its architecture, a plain dict, goes into checkpoints."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from stages.longtail.models import heads, resnet_cifar
-
-
-CHANNELS_LAST = torch.channels_last  # the layout in which both CPUs and GPUs convolve fastest
 
 
 class Architecture(TypedDict):
@@ -27,7 +24,7 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.groups = resnet_cifar.groups(architecture["backbone"], architecture["channels"], architecture["width"])
-        self.head = heads.build(architecture["head"], self.features_size, architecture["classes"])
+        self.head: nn.Module = heads.build(architecture["head"], self.features_size, architecture["classes"])
 
     @property
     def features_size(self) -> int:
@@ -85,7 +82,13 @@ def _replace_head(network: Network, kind: str, head: nn.Module) -> None:
     network.architecture = {**network.architecture, "head": kind}
 
 
-def restore(architecture: Architecture, weights: dict[str, Any]) -> Network:
+def restore(architecture: Architecture, weights: dict[str, Any], device: torch.device) -> Network:
+    """The network of a checkpoint, on the device."""
     network = Network(architecture)
     network.load_state_dict(weights)
-    return network
+    return place(network, device)
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """On the device, in the layout in which both CPUs and GPUs convolve fastest."""
+    return network.to(device).to(memory_format=torch.channels_last)

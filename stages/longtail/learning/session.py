@@ -1,0 +1,135 @@
+"""What `represent` and `classify` share: parameters, data and device, and how one seed is trained and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.longtail import compute
+from stages.longtail.artifacts import write_csv
+from stages.longtail.compute import Compute
+from stages.longtail.data import split
+from stages.longtail.data.batches import Batches, read_division
+from stages.longtail.learning import checkpoint, training
+from stages.longtail.learning.progress import Progress
+from stages.longtail.measure import accuracy, predict
+from stages.longtail.models.network import Architecture, Network
+from stages.longtail.params import Classifier, Params
+
+HISTORY = ["seed", "stage", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
+State = dict[str, Any]  # of one seed, see training.Run.state
+
+
+@dataclass(frozen=True)
+class Session:
+    """`digest` changes with any byte of the data; `channels` are those of the images."""
+
+    params: Params
+    compute: Compute
+    train: Batches
+    held: Batches
+    test: Batches
+    subset: split.Subset
+    channels: int
+    digest: str
+
+    @classmethod
+    def open(cls, params: Params, raw: Path, splits: Path) -> Session:
+        device = compute.resolve(params.runtime)
+        subset = split.read(splits)
+        train, test = read_division(raw, "train"), read_division(raw, "test")
+        state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
+        state.update(subset.kept.tobytes())
+        return cls(
+            params,
+            device,
+            Batches(train, subset.kept, device.device, params.protocol.pad),
+            Batches(train, subset.held, device.device),
+            Batches(test, np.arange(len(test.labels)), device.device),
+            subset,
+            train.images.shape[-1],
+            state.hexdigest(),
+        )
+
+    @property
+    def architecture(self) -> Architecture:
+        protocol = self.params.protocol
+        return Architecture(
+            backbone=protocol.backbone,
+            width=protocol.width,
+            channels=self.channels,
+            classes=len(self.subset.classes),
+            head=self.params.representation.head,
+        )
+
+    def test_accuracy(self, network: Network) -> dict[str, float]:
+        predictions = predict.predict(network, self.test, self.compute)
+        matrix = predict.confusion(predictions, self.test.labels, len(self.subset.classes))
+        return accuracy.by_group(accuracy.per_class(matrix), self.subset.shots)
+
+    def trajectory(self) -> str:
+        """The key of the representation's recipe, whatever the epoch at which it stops.
+
+        Its checkpoints serve every stage that trains along the same path: joint's later epochs are those of a
+        representation that is trained to the end.
+        """
+        axes = asdict(self.params.representation)
+        del axes["branch"]
+        return self._key(representation=axes)
+
+    def key_after(self, state: State, classifier: Classifier) -> str:
+        """The key of what follows a representation: what it follows from, at which epoch, and all that is new."""
+        return self._key(after=state["trajectory"], epoch=state["epoch"], classifier=asdict(classifier))
+
+    def _key(self, **recipe: Any) -> str:
+        runtime = self.params.runtime
+        return checkpoint.recipe_key(
+            **recipe,
+            data=self.digest,
+            protocol=asdict(self.params.protocol),
+            device=self.compute.device.type,
+            precision=self.compute.precision,
+            threads=torch.get_num_threads(),
+            test_every=runtime.test_every,
+        )
+
+    def train_seed(
+        self, seed: int, phase: training.Phase, key: str, begin: Callable[[], Network], state: State | None = None
+    ) -> State:
+        """Train one seed to the end of `phase` and return its state.
+
+        It starts from `state`, or from the newest checkpoint that the scratch folder has under `key` if that is later;
+        without either, from the network that `begin` makes.
+        """
+        scratch = checkpoint.Scratch(key, seed)
+        kept = scratch.latest(phase.stop)
+        if kept and (state is None or kept["epoch"] >= state["epoch"]):
+            state = kept
+        run = training.start(begin(), phase, self.compute, state)
+        with Progress(f"{phase.name}, seed {seed}", run.epoch, phase.stop, len(self.train)) as progress:
+            training.train(
+                run,
+                phase,
+                seed,
+                self.train,
+                self.test_accuracy,
+                self.params.runtime.test_every,
+                self.compute,
+                scratch,
+                lambda run: progress.epoch(run.history[-1]),
+            )
+        return run.state()
+
+
+def write_states(folder: Path, states: dict[int, State]) -> None:
+    """Hand on every seed's state as checkpoint.pt, and the epochs so far as history.csv."""
+    rows = [{"seed": seed, **row} for seed, state in states.items() for row in state["history"]]
+    write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
+    checkpoint.save(folder / "checkpoint.pt", {"seeds": states})

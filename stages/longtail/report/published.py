@@ -1,0 +1,65 @@
+"""The numbers that the papers print: data/published/<paper>.csv, one cell a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.longtail.artifacts import read_csv
+from stages.longtail.errors import UserError
+from stages.longtail.measure.accuracy import GROUPS
+from stages.longtail.params import Params
+
+COLUMNS = [
+    *("table", "row", "method", "dataset", "backbone", "profile", "ratio", "epochs", "variant"),
+    *("group", "measure", "value", "mark", "note"),
+]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """All cells of one paper. Raises UserError naming file and line where a line is no cell."""
+    frame = read_csv(path)
+    if list(frame.columns) != COLUMNS:
+        raise UserError(f"{path}:1: expected the columns {', '.join(COLUMNS)}")
+    for column in ("table", "ratio", "epochs", "value"):
+        number = pd.to_numeric(frame[column], errors="coerce")
+        wrong = frame.index[number.isna() & (frame[column] != "")]
+        if column in ("table", "value"):
+            wrong = frame.index[number.isna()]
+        if len(wrong):
+            raise UserError(f"{path}:{wrong[0] + 2}: {column} is {frame[column][wrong[0]]!r}, which is no number")
+        frame[column] = number
+    cell = [column for column in COLUMNS if column not in ("value", "mark", "note")]
+    again = frame.index[frame.duplicated(cell)]
+    if len(again):
+        raise UserError(f"{path}:{again[0] + 2}: this cell stands in the file already")
+    return frame
+
+
+def cell(params: Params, folder: Path) -> tuple[str, dict[str, float]]:
+    """The published accuracies of an experiment's method at its protocol's paper: where they stand, and group -> top-1.
+
+    ('', {}) if its paper prints none. A number that several tables repeat is taken from the first.
+    """
+    path = folder / f"{params.protocol.name}.csv"
+    if not path.is_file():
+        return "", {}
+    frame = read(path)
+    ratio = params.split.ratio if params.split.profile != "none" else float("nan")
+    rows = frame[
+        (frame.method == params.method)
+        & (frame.dataset == params.dataset.name)
+        & (frame.backbone == params.protocol.backbone)
+        & (frame.profile == params.split.profile)
+        & (frame.ratio == ratio)
+        & (frame.epochs == params.protocol.epochs)
+        & (frame.variant == "")
+        & (frame.measure == "top1")
+        & frame.group.isin(GROUPS)
+    ].drop_duplicates("group")
+    if rows.empty:
+        return "", {}
+    tables = ", ".join(str(int(table)) for table in rows.table.unique())
+    where = f"{params.protocol.name}, table {tables}, row '{rows.row.iloc[0]}'"
+    return where, dict(zip(rows.group, rows.value, strict=True))
