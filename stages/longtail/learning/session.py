@@ -89,15 +89,16 @@ class Session:
         return self._key(after=state["trajectory"], epoch=state["epoch"], classifier=asdict(classifier))
 
     def _key(self, **recipe: Any) -> str:
-        runtime = self.params.runtime
+        protocol = asdict(self.params.protocol)
+        del protocol["name"]
         return checkpoint.recipe_key(
             **recipe,
             data=self.digest,
-            protocol=asdict(self.params.protocol),
+            protocol=protocol,
             device=self.compute.device.type,
             precision=self.compute.precision,
             threads=torch.get_num_threads(),
-            test_every=runtime.test_every,
+            test_every=self.params.runtime.test_every,
         )
 
     def train_seed(

@@ -1,0 +1,36 @@
+# make repro  set up and run the pipeline        make test  set up and run the tests
+# make lint   ruff and mypy                      make benchmark  speed and memory, printed
+# make lock   resolve requirements.in into requirements.txt
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: repro test lint benchmark lock setup clean
+
+repro: setup
+	dvc repro
+
+test: setup
+	pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+benchmark: setup
+	python -m tests.benchmarks.training
+
+lock: setup
+	uv pip compile -q requirements.in --universal --python-version 3.11 --no-header --output-file requirements.txt
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+	uv pip install --quiet --python .venv/bin/python --requirements requirements.txt
+	touch $@
+
+clean:  ## what a stage can make again; the DVC cache stays
+	rm -rf .scratch data/raw data/splits data/representation data/classifier dvc_plots

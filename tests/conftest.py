@@ -1,0 +1,115 @@
+"""What tests share: a copy of the working tree to run stages in, and where real CIFAR lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["OMP_NUM_THREADS"] = "1"  # in this process and every stage that a test starts: bit-for-bit, and no crowding
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """The committed parameters, shortened to seconds: 4 epochs of a narrow network. `changes` are dotted keys with
+    `__` for the dot, as in tiny(protocol__epochs=2)."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["protocol"] |= {"epochs": 4, "width": 4}
+    params["protocol"]["schedule"]["milestones"] = [2]
+    params["runtime"]["threads"] = 1
+    for key, value in changes.items():
+        *sections, leaf = key.split("__")
+        section = params
+        for name in sections:
+            section = section[name]
+        section[leaf] = value
+    return params
+
+
+class Workplace:
+    """A folder with the stages' code in which scripts run as a user runs them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "stages").symlink_to(ROOT / "stages")
+        shutil.copytree(ROOT / "conf", folder / "conf")
+
+    def write(self, params: dict[str, Any]) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+    def popen(self, stage: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, stage: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        with self.popen(stage, *arguments, **env) as process:
+            out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def ok(self, *stages: str) -> None:
+        """Run stages that must succeed."""
+        for stage in stages:
+            result = self.run(stage)
+            assert result.returncode == 0, f"{stage}: {result.stderr}"
+
+    def refused(self, stage: str, *words: str, **env: str) -> str:
+        """Run a stage that must end in one line on stderr with every word in it, exit code 1, and no file half written."""
+        before = {path for path in self.folder.rglob("*") if path.is_file()}
+        result = self.run(stage, **env)
+        line = result.stderr.strip()
+        assert result.returncode == 1, f"exit code {result.returncode}: {result.stderr}"
+        assert line.startswith("error: ") and "\n" not in line, result.stderr
+        for word in words:
+            assert word in line, f"{word!r} is not in {line!r}"
+        new = {path for path in self.folder.rglob("*") if path.is_file()} - before
+        assert not [path for path in new if "partial" in path.name], new
+        return line
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    place = Workplace(tmp_path)
+    place.write(tiny())
+    return place
+
+
+@pytest.fixture(scope="session")
+def split_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which download and split have run with the tiny parameters."""
+    place = Workplace(tmp_path_factory.mktemp("digits"))
+    place.write(tiny())
+    place.ok("download", "split")
+    return place.folder
+
+
+@pytest.fixture
+def digits(workplace: Workplace, split_digits: Path) -> Workplace:
+    """A workplace with the digits downloaded and split."""
+    shutil.copytree(split_digits / "data", workplace.folder / "data")
+    return workplace
+
+
+@pytest.fixture(scope="session")
+def cifar_root() -> Path:
+    root = Path(os.environ.get("LONGTAIL_DATA", ""))
+    if not os.environ.get("LONGTAIL_DATA") or not (root / "cifar-10-batches-py").is_dir():
+        pytest.skip("LONGTAIL_DATA names no folder with cifar-10-batches-py: real CIFAR is not tested")
+    return root
+
+
+@pytest.fixture
+def change() -> Callable[..., dict[str, Any]]:
+    return tiny

@@ -1,0 +1,168 @@
+"""The cache is honest: what dvc.yaml declares is what the scripts import, read and write, nothing missing or extra."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, Workplace, tiny
+
+from stages.longtail import closure
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+# Runs a stage in process and prints the files below the working directory that it opened, and the sections it read.
+WATCH = """
+import importlib, json, os, sys
+opened = {"read": set(), "written": set()}
+here = os.getcwd() + os.sep
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        path = os.path.join(here, os.fsdecode(arguments[0]))
+        if path.startswith(here):
+            opened["written" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"].add(path[len(here):])
+stage = importlib.import_module("stages." + sys.argv.pop(1))
+from stages.longtail import params
+load, seen = params.load, []
+params.load = lambda path: seen.append(load(path)) or seen[0]
+sys.addaudithook(hook)
+stage.main()
+result = {"params": sorted(seen[0].read), **{kind: sorted(paths) for kind, paths in opened.items()}}
+print("WATCHED " + json.dumps(result))
+"""
+
+
+def declared(stage: str, kind: str) -> set[str]:
+    return {item if isinstance(item, str) else next(iter(item)) for item in PIPELINE[stage].get(kind, [])}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_declared_code_is_the_import_closure(stage: str) -> None:
+    code = {path for path in declared(stage, "deps") if path.endswith(".py")}
+    assert code == set(closure.files(f"stages.{stage}"))
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Every stage run once, in order, with what it opened and read."""
+    place = Workplace(tmp_path_factory.mktemp("watched"))
+    place.write(tiny())
+    (place.folder / "data").mkdir()
+    (place.folder / "data/published").symlink_to(ROOT / "data/published")
+    result = {}
+    for stage in PIPELINE:
+        done = subprocess.run(
+            [sys.executable, "-c", WATCH, stage], cwd=place.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        line = next(line for line in done.stdout.splitlines() if line.startswith("WATCHED "))
+        result[stage] = json.loads(line.removeprefix("WATCHED "))
+    return result
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_declared_parameters_are_those_read(stage: str, watched: dict[str, Any]) -> None:
+    assert declared(stage, "params") == set(watched[stage]["params"])
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_declared_files_are_those_read_and_written(stage: str, watched: dict[str, Any]) -> None:
+    def data(paths: list[str]) -> set[str]:
+        kept = {p for p in paths if p.startswith(("data/", "reports/", "conf/")) and not p.startswith("data/published")}
+        return {"conf" if p.startswith("conf/") else p for p in kept}
+
+    outputs = declared(stage, "outs") | declared(stage, "metrics")
+    written = {
+        os.path.join(os.path.dirname(path), os.path.basename(path)[1:].split(".partial")[0].rsplit(".", 1)[0])
+        for path in watched[stage]["written"]
+        if path.startswith(("data/", "reports/"))
+    }
+    assert written == outputs
+    inputs = {p for p in declared(stage, "deps") if not p.endswith(".py") and p not in ("${dataset.watch}",)}
+    assert data(watched[stage]["read"]) - outputs == inputs - {"data/published"}
+
+
+# A parameter's section decides which stages it reruns; what follows them reruns if their outputs change.
+RERUN = {
+    "method": {"tables"},
+    "dataset": {"download", "tables"},
+    "split": {"split", "tables"},
+    "protocol": {"represent", "classify", "tables"},
+    "representation": {"represent", "classify", "tables"},
+    "classifier": {"classify", "tables"},
+    "seeds": {"represent", "classify", "evaluate", "tables"},
+    "runtime": {"represent", "classify", "evaluate"},
+}
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in leaves(inner, (*path, key))]
+    return [path]
+
+
+def test_each_parameter_reruns_exactly_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.repo import Repo
+
+    for name in ("stages", "conf", "dvc.yaml", "dvc.lock", "params.yaml", "reports", "data/published"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / name)
+    original = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").unlink()
+    monkeypatch.chdir(tmp_path)
+    Repo.init(".", no_scm=True)
+
+    def changed() -> set[str]:
+        with Repo(".") as repo:
+            status = repo.status()
+        return {
+            stage
+            for stage, entries in status.items()
+            for entry in entries
+            if isinstance(entry, dict) and "params.yaml" in entry.get("changed deps", {})
+        }
+
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(original))
+    assert changed() == set()
+    for leaf in leaves(original):
+        params = copy.deepcopy(original)
+        section = params
+        for key in leaf[:-1]:
+            section = section[key]
+        value = section[leaf[-1]]
+        section[leaf[-1]] = value + 1 if isinstance(value, int | float) else "changed"
+        if leaf == ("dataset", "watch"):
+            section[leaf[-1]] = "conf/config.yaml"
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        assert changed() == RERUN[leaf[0]], ".".join(leaf)
+
+
+def test_imports_run_downwards_only() -> None:
+    order = [
+        "errors",
+        "artifacts",
+        "params",
+        "closure",
+        "cli",
+        "compute",
+        "data",
+        "models",
+        "measure",
+        "learning",
+        "report",
+    ]
+    allowed = {wing: set(order[: order.index(wing) + 1]) for wing in order}
+    allowed["report"] -= {"compute", "models", "learning"}
+    for path in sorted((ROOT / "stages/longtail").rglob("*.py")):
+        wing = path.relative_to(ROOT / "stages/longtail").parts[0].removesuffix(".py")
+        for name in closure._imports(path):
+            parts = name.split(".")
+            assert parts[1] == "longtail", f"{path.name} imports a stage script"
+            assert len(parts) < 3 or parts[2] in allowed[wing], f"{path.name} in {wing} imports {name}"

@@ -1,0 +1,179 @@
+"""The ways of using the pipeline, through DVC itself, in a temporary clone with a short recipe."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+ENV = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+
+
+def call(folder: Path, *command: str, check: bool = True) -> str:
+    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False, timeout=240)
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output
+    return output
+
+
+def composed(*overrides: str, conf: Path = ROOT / "conf") -> dict:
+    with initialize_config_dir(str(conf), version_base=None):
+        config = compose("config", overrides=list(overrides))
+    OmegaConf.resolve(config)
+    return OmegaConf.to_container(config)  # type: ignore[return-value]
+
+
+def ran(output: str) -> set[str]:
+    """Stages that really ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the working tree, committed, with a recipe of 4 epochs, in which `dvc repro` has run once."""
+    folder = tmp_path_factory.mktemp("clone")
+    files = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in files:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    protocol = folder / "conf/protocol/small.yaml"
+    text = protocol.read_text().replace("epochs: 30", "epochs: 4").replace("milestones: [20]", "milestones: [2]")
+    protocol.write_text(text.replace("width: 16", "width: 4"))
+    config = folder / "conf/config.yaml"
+    config.write_text(config.read_text().replace("threads: null", "threads: 1"))
+    (folder / "params.yaml").write_text(yaml.safe_dump(composed(conf=folder / "conf")))
+    call(folder, "git", "init", "-q", "-b", "main")
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "short")
+    output = call(folder, "dvc", "repro")
+    assert {"represent", "classify", "evaluate", "tables"} <= ran(output)
+    call(folder, "git", "commit", "-qam", "first run")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clean(request: pytest.FixtureRequest) -> None:
+    if "clone" in request.fixturenames:
+        call(request.getfixturevalue("clone"), "git", "checkout", "-q", ".")
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "reports/metrics.json").read_text())
+
+
+def test_committed_params_equal_the_composition() -> None:
+    assert yaml.safe_load((ROOT / "params.yaml").read_text()) == composed()
+
+
+@pytest.mark.parametrize("method", sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml")))
+def test_every_method_preset_composes_under_every_protocol(method: str, tmp_path: Path) -> None:
+    from stages.longtail import params
+
+    for protocol in (ROOT / "conf/protocol").glob("*.yaml"):
+        for dataset in ("digits", "cifar10", "cifar100", "folder"):
+            config = composed(f"method={method}", f"protocol={protocol.stem}", f"dataset={dataset}")
+            assert config["method"] == method and config["protocol"]["name"] == protocol.stem
+            path = tmp_path / "params.yaml"
+            path.write_text(yaml.safe_dump(config))
+            params.load(path)
+
+
+def test_joint_and_switching_share_101_epochs_under_the_switching_protocol() -> None:
+    joint, switching = (composed(f"method={name}", "protocol=switching") for name in ("joint", "switching"))
+    assert joint["representation"] == switching["representation"]
+    assert joint["protocol"] == switching["protocol"]
+    assert joint["representation"]["branch"] == {"at": "last_milestone", "plus": 1}
+    assert joint["classifier"] != switching["classifier"]
+
+
+def test_second_repro_does_nothing(clone: Path) -> None:
+    assert ran(call(clone, "dvc", "repro")) == set()
+
+
+def test_reports_are_in_git_and_metrics_and_plots_are_declared(clone: Path) -> None:
+    assert set(call(clone, "git", "ls-files", "reports").split()) >= {
+        f"reports/{name}"
+        for name in ("metrics.json", "per_class.csv", "confusion.csv", "history.csv", "shots.csv", "table.md")
+    }
+    shown = json.loads(call(clone, "dvc", "metrics", "show", "--json"))
+    assert set(shown[""]["data"]["reports/metrics.json"]["data"]["acc"]) == {"all", "many", "medium", "few"}
+    plots = json.loads(subprocess.check_output(["dvc", "plots", "show", "--json"], cwd=clone, env=ENV, text=True))
+    drawn = {name for name, variants in plots["data"].items() if variants}
+    assert drawn == {
+        "test accuracy by epoch",
+        "training loss by epoch",
+        "learning rate by epoch",
+        "accuracy by class rank",
+        "accuracy by shot",
+        "confusion",
+    }
+    assert not plots.get("errors")
+
+
+def test_history_ends_with_the_accuracy_that_metrics_report(clone: Path) -> None:
+    last = list(csv.DictReader((clone / "reports/history.csv").open()))[-1]
+    assert float(last["test_all"]) == pytest.approx(metrics(clone)["acc"]["all"], abs=1e-3)
+
+
+def test_from_crt_to_tau_norm_skips_represent_and_mfw_and_back_comes_from_the_run_cache(clone: Path) -> None:
+    assert ran(call(clone, "dvc", "exp", "run", "-S", "method=crt")) == {"classify", "evaluate", "tables"}
+    crt = metrics(clone)
+    assert ran(call(clone, "dvc", "exp", "run", "-S", "method=tau_norm")) == {"classify", "evaluate", "tables"}
+    difference = json.loads(call(clone, "dvc", "metrics", "diff", "--json"))
+    assert "acc.all" in difference["reports/metrics.json"]
+    output = call(clone, "dvc", "exp", "run", "-S", "method=mfw")
+    assert ran(output) == {"represent", "classify", "evaluate", "tables"}
+    output = call(clone, "dvc", "exp", "run", "-S", "method=crt")
+    assert ran(output).isdisjoint({"represent", "classify"}), output
+    assert "is cached" in output
+    assert metrics(clone) == crt
+    assert "crt on digits" in (clone / "reports/table.md").read_text()
+
+
+def test_wrong_method_name_lists_the_right_ones(clone: Path) -> None:
+    output = call(clone, "dvc", "exp", "run", "-S", "method=mwf", check=False)
+    for name in ("joint", "crt", "lws", "tau_norm", "ncm", "switching", "mfw"):
+        assert f"\t{name}\n" in output
+
+
+def test_queue_of_three_methods_gives_three_rows(clone: Path) -> None:
+    call(clone, "dvc", "exp", "run", "--queue", "-S", "method=joint,crt,mfw")
+    call(clone, "dvc", "queue", "start")
+    deadline = time.monotonic() + 200
+    while re.search(r"^\w{7} .*(Queued|Running)", status := call(clone, "dvc", "queue", "status"), re.MULTILINE):
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+    assert len(re.findall(r"^\w{7} .*Success", status, re.MULTILINE)) == 3, status
+    rows = csv.DictReader(io.StringIO(call(clone, "dvc", "exp", "show", "--csv")))
+    accuracies = {row["method"]: row["acc.all"] for row in rows if row["State"] != "" or row["rev"] != "workspace"}
+    assert {"joint", "crt", "mfw"} <= accuracies.keys() and "" not in accuracies.values()
+
+
+def test_one_more_seed_trains_that_seed_alone(clone: Path) -> None:
+    before = (clone / "reports/history.csv").read_text()
+    output = call(clone, "dvc", "exp", "run", "-S", "seeds=[0,1]")
+    assert "represent, seed 1: epoch 4 of 4" in output
+    assert "represent, seed 0: epoch" not in output
+    assert (clone / "reports/history.csv").read_text().startswith(before)
+    assert set(metrics(clone)) == {"acc", "best", "seeds", "std", "best_std"}

@@ -1,0 +1,115 @@
+"""Interrupted runs: killed at any moment and started again, a stage ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Workplace, tiny
+
+EPOCHS = 8
+
+
+def long(**changes: object) -> dict:
+    return tiny(**{"protocol__epochs": EPOCHS, "representation__mixing": {**MFW}, **changes})
+
+
+MFW = {"kind": "mfw", "group": 2, "alpha": 2.0, "beta": 2.0, "deviation": "geometric"}
+
+
+def weights(folder: Path, stage: str = "representation", seed: int = 0) -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"data/{stage}/checkpoint.pt", weights_only=True)["seeds"][seed]["network"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
+    """A run that nothing interrupted."""
+    place = Workplace(tmp_path_factory.mktemp("straight"))
+    shutil.copytree(split_digits / "data", place.folder / "data")
+    place.write(long())
+    place.ok("represent")
+    return place.folder
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_killed_run_goes_on_and_ends_with_the_same_weights(digits: Workplace, straight: Path, kind: int) -> None:
+    digits.write(long())
+    process = digits.popen("represent")
+    while len(list(digits.folder.glob(".scratch/*/seed-0/epoch-[2-9].pt"))) == 0:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(kind)
+    _, err = process.communicate(timeout=20)
+    assert not (digits.folder / "data/representation").exists()
+    if kind == signal.SIGKILL:
+        assert process.returncode == -kind
+    else:
+        assert process.returncode == (130 if kind == signal.SIGINT else 143)
+        assert err.startswith("stopped by SIG") and err.count("\n") == 1 and "go on" in err
+    done = max(int(path.stem.removeprefix("epoch-")) for path in digits.folder.glob(".scratch/*/seed-0/epoch-*.pt"))
+    assert done < EPOCHS, "the run was over before it was killed: this test saw no interruption"
+
+    result = digits.run("represent")
+    assert result.returncode == 0
+    assert "epoch 1 of" not in result.stdout, "it started over"
+    assert same(weights(digits.folder), weights(straight))
+    assert (digits.folder / "data/representation/history.csv").read_bytes() == (
+        straight / "data/representation/history.csv"
+    ).read_bytes()
+
+
+def test_going_on_in_classify_is_never_having_stopped(digits: Workplace, straight: Path) -> None:
+    digits.write(long(representation__branch={"at": "start", "plus": 3}))
+    digits.ok("represent")
+    shutil.rmtree(digits.folder / ".scratch")
+    digits.ok("classify")
+    assert same(weights(digits.folder, "classifier"), weights(straight))
+
+
+def test_other_recipes_never_see_its_checkpoints(digits: Workplace, straight: Path) -> None:
+    shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
+    (before,) = (digits.folder / ".scratch").iterdir()
+    for changes in ({"protocol__lr": 0.05}, {"representation__sampler": "balanced"}, {"protocol__epochs": EPOCHS - 1}):
+        digits.write(long(**changes))
+        result = digits.run("represent")
+        assert result.returncode == 0 and "epoch 1 of" in result.stdout, changes
+        assert not same(weights(digits.folder), weights(straight))
+    assert len([path for path in (digits.folder / ".scratch").iterdir() if path != before]) == 3
+
+
+def test_a_representation_trained_to_the_end_leaves_joint_nothing_to_train(digits: Workplace, straight: Path) -> None:
+    """The path is the same, so `classify` of a method that branched early finds the later epochs in the scratch folder."""
+    shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
+    digits.write(long(representation__branch={"at": "start", "plus": EPOCHS - 1}))
+    digits.ok("represent")
+    result = digits.run("classify")
+    assert result.returncode == 0 and "classify, seed 0: epoch" not in result.stdout
+    assert same(weights(digits.folder, "classifier"), weights(straight))
+
+
+def test_two_seeds_are_what_each_is_alone(digits: Workplace, straight: Path) -> None:
+    digits.write(long(seeds=[1, 0]))
+    digits.ok("represent")
+    assert same(weights(digits.folder, seed=0), weights(straight))
+    assert not same(weights(digits.folder, seed=1), weights(straight))
+    rows = (digits.folder / "data/representation/history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["1"] * EPOCHS + ["0"] * EPOCHS
+
+
+def test_changed_data_is_another_recipe(digits: Workplace, straight: Path) -> None:
+    shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
+    meta = digits.folder / "data/raw/meta.json"
+    content = json.loads(meta.read_text())
+    content["digest"]["train"][0] = "0" * 64
+    meta.write_text(json.dumps(content))
+    digits.write(long())
+    assert "epoch 1 of" in digits.run("represent").stdout
