@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -254,7 +255,7 @@ class Params:
 def load(path: Path) -> Params:
     """Read and validate a parameter file; raises UserError with one line that names the key."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid yaml: {error}") from error
     if not isinstance(raw, dict):
@@ -266,7 +267,7 @@ def check(params: Params) -> None:
     """Refuse what no single section can see. Only the sections that the file has are looked at."""
     for name in params._raw:
         if name not in SECTIONS:
-            raise UserError(f"{params.path}: unknown section '{name}'{suggest(name, SECTIONS)}")
+            raise UserError(f"{params.path}: unknown section '{name}'{suggest(str(name), SECTIONS)}")
     for name in params.names:
         params._section(name)
     if {"seeds"} <= set(params.names):
@@ -274,10 +275,11 @@ def check(params: Params) -> None:
             raise UserError(f"{params.path}: seeds is empty: name at least one, such as [0]")
         if len(set(params.seeds)) < len(params.seeds):
             raise UserError(f"{params.path}: seeds repeats a seed: {list(params.seeds)}")
-    if {"protocol", "representation"} <= set(params.names):
-        schedule = params.protocol.schedule
+    for name in {"protocol", "classifier"} & set(params.names):
+        schedule = getattr(params._section(name), "schedule", None)
         if isinstance(schedule, MultiStep) and list(schedule.milestones) != sorted(set(schedule.milestones)):
-            raise UserError(f"{params.path}: protocol.schedule.milestones must increase: {list(schedule.milestones)}")
+            raise UserError(f"{params.path}: {name}.schedule.milestones must increase: {list(schedule.milestones)}")
+    if {"protocol", "representation"} <= set(params.names):
         branch_epoch(params.protocol, params.representation)
     if {"split", "classifier"} <= set(params.names):
         kind = params.classifier
@@ -337,7 +339,7 @@ def build(hint: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build_dataclass(typing.cast(type, hint), value, key)
     if hint is float and type(value) in (int, float):
-        if value != value or value in (float("inf"), float("-inf")):
+        if value != value or abs(value) > sys.float_info.max:
             raise UserError(f"{key}: expected a finite number, found {value!r}")
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
@@ -353,7 +355,7 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
         return build(hint, value, key)
     kinds = {typing.get_args(typing.get_type_hints(option)["kind"])[0]: option for option in options}
     kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         known = suggest(kind, kinds) if isinstance(kind, str) else f" (known: {', '.join(kinds)})"
         raise UserError(f"{key}.kind: unknown value {kind!r}{known}")
     return _build_dataclass(kinds[kind], value, key)

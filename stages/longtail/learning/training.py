@@ -136,15 +136,10 @@ def train(
     test: accuracies of the network, for the history; report: called after every epoch.
     Raises UserError if a loss is not finite, with its epoch and step; the epoch's checkpoint is then not written.
     """
-    counts = np.bincount(images.labels_host)
-    loss_function = losses.build(phase.loss, counts)
-    weakening = mixing.Weakening(phase.mixing, counts) if isinstance(phase.mixing, MajorFeatureWeakening) else None
+    epochs = Epochs(phase, seed, images, compute)
     while run.epoch < phase.stop:
-        rate = schedule.learning_rate(phase.schedule, phase.lr, run.epoch, phase.epochs)
-        loss, train_accuracy = _epoch(run, phase, rate, seed, images, loss_function, weakening, compute)
+        row = {"stage": phase.name, "epoch": run.epoch + 1, **epochs.next(run)}
         run.epoch += 1
-        row: dict[str, Any] = {"stage": phase.name, "epoch": run.epoch, "lr": rate, "loss": loss}
-        row["train_acc"] = train_accuracy
         if run.epoch % test_every == 0 or run.epoch in (phase.stop, phase.epochs):
             row |= {f"test_{group}": value for group, value in test(run.network).items()}
         run.history.append(row)
@@ -152,60 +147,73 @@ def train(
         report(run)
 
 
-def _epoch(
-    run: Run,
-    phase: Phase,
-    rate: float,
-    seed: int,
-    images: Batches,
-    loss_function: losses.LossFunction,
-    weakening: mixing.Weakening | None,
-    compute: Compute,
-) -> tuple[float, float]:
-    """One pass of as many draws as there are training images, the last smaller batch included.
+class Epochs:
+    """What stays the same from epoch to epoch, and `next`, which trains one."""
 
-    Returns the mean loss over images and the accuracy on them, in percent.
-    """
-    network, device = run.network, compute.device
+    def __init__(self, phase: Phase, seed: int, images: Batches, compute: Compute):
+        counts = np.bincount(images.labels_host)
+        self.phase, self.seed, self.images, self.compute = phase, seed, images, compute
+        self.loss_function = losses.build(phase.loss, counts)
+        self.weakening: mixing.Weakening | None = None
+        if isinstance(phase.mixing, MajorFeatureWeakening):
+            self.weakening = mixing.Weakening(phase.mixing, counts)
 
-    def random(purpose: draws.Purpose) -> np.random.Generator:
-        return draws.generator(seed, run.epoch, purpose, phase.stream)
+    def next(self, run: Run) -> dict[str, float]:
+        """Train epoch run.epoch: as many draws as there are training images, the last smaller batch included.
 
-    order = samplers.order(phase.sampler, images.labels_host, random("sampler"))
-    rows = torch.from_numpy(order).to(device)
-    crops = torch.from_numpy(augment.draw(phase.augment, len(order), images.pad, random("augment"))).to(device)
-    if weakening:
-        drawn = weakening.draw(images.labels_host[order], phase.batch_size, random("mixing"))
-        share, partner = (torch.from_numpy(array).to(device) for array in drawn)
+        Returns its learning rate, the mean loss over images, and the accuracy on them in percent.
+        """
+        phase, images, device = self.phase, self.images, self.compute.device
 
-    network.train(not phase.frozen_trunk)
-    batches = range(0, len(order), phase.batch_size)
-    step_loss = torch.zeros(len(batches), device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    for step, first in enumerate(batches):
-        batch = slice(first, first + phase.batch_size)
-        labels = images.labels[rows[batch]]
-        with compute.autocast():
-            inputs = images.training(rows[batch], crops[batch])
-            with torch.set_grad_enabled(not phase.frozen_trunk):
-                if weakening:
-                    mix = weakening.mixer(share[batch], partner[batch])
-                    features = network.features(inputs, mix, weakening.group)
+        def random(purpose: draws.Purpose) -> np.random.Generator:
+            return draws.generator(self.seed, run.epoch, purpose, phase.stream)
+
+        rate = schedule.learning_rate(phase.schedule, phase.lr, run.epoch, phase.epochs)
+        order = samplers.order(phase.sampler, images.labels_host, random("sampler"))
+        crops = augment.draw(phase.augment, len(order), images.pad, random("augment"))
+        epoch = [torch.from_numpy(array).to(device) for array in (order, crops)]
+        if self.weakening:
+            drawn = self.weakening.draw(images.labels_host[order], phase.batch_size, random("mixing"))
+            epoch += [torch.from_numpy(array).to(device) for array in drawn]
+
+        run.network.train(not phase.frozen_trunk)
+        step_loss, correct = [], []
+        for batch in zip(*(tensor.split(phase.batch_size) for tensor in epoch), strict=True):
+            loss, hits = self._step(run, rate, *batch)
+            step_loss.append(loss)
+            correct.append(hits)
+
+        host_loss = torch.stack(step_loss).cpu().double().numpy()
+        finite = np.isfinite(host_loss)
+        if not finite.all():
+            raise UserError(
+                f"the loss of seed {self.seed} is {host_loss[~finite][0]} at epoch {run.epoch + 1}, step "
+                f"{finite.argmin() + 1}: lower protocol.lr, or classifier.lr if this is the classify stage"
+            )
+        sizes = [len(rows) for rows in epoch[0].split(phase.batch_size)]
+        accuracy = 100 * int(torch.stack(correct).sum()) / len(order)
+        return {"lr": rate, "loss": float(np.average(host_loss, weights=sizes)), "train_acc": accuracy}
+
+    def _step(
+        self,
+        run: Run,
+        rate: float,
+        rows: Tensor,
+        crops: Tensor,
+        share: Tensor | None = None,
+        partner: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One update on a batch. Returns its mean loss and its number of correct predictions, still on the device."""
+        labels = self.images.labels[rows]
+        with self.compute.autocast():
+            inputs = self.images.training(rows, crops)
+            with torch.set_grad_enabled(not self.phase.frozen_trunk):
+                if self.weakening and share is not None and partner is not None:
+                    features = run.network.features(inputs, self.weakening.mixer(share, partner), self.weakening.group)
                 else:
-                    features = network.features(inputs)
-            logits = network.head(features)
-            loss = loss_function(logits, labels)
+                    features = run.network.features(inputs)
+            logits = run.network.head(features)
+            loss = self.loss_function(logits, labels)
         loss.backward()
-        run.step(phase, rate)
-        step_loss[step] = loss.detach()
-        correct += (logits.argmax(1) == labels).sum()
-
-    host_loss = step_loss.cpu().double().numpy()
-    finite = np.isfinite(host_loss)
-    if not finite.all():
-        raise UserError(
-            f"the loss of seed {seed} is {host_loss[~finite][0]} at epoch {run.epoch + 1}, step {finite.argmin() + 1}: "
-            "lower protocol.lr, or classifier.lr if this is the classify stage"
-        )
-    sizes = np.minimum(phase.batch_size, len(order) - np.array(batches))
-    return float((host_loss * sizes).sum() / len(order)), 100 * int(correct) / len(order)
+        run.step(self.phase, rate)
+        return loss.detach(), (logits.argmax(1) == labels).sum()

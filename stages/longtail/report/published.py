@@ -40,7 +40,8 @@ def read(path: Path) -> pd.DataFrame:
 def cell(params: Params, folder: Path) -> tuple[str, dict[str, float]]:
     """The published accuracies of an experiment's method at its protocol's paper: where they stand, and group -> top-1.
 
-    ('', {}) if its paper prints none. A number that several tables repeat is taken from the first.
+    ('', {}) if its paper prints none. A number that several tables repeat is taken from the first. Where the paper does
+    not state the epochs, its protocol's count.
     """
     path = folder / f"{params.protocol.name}.csv"
     if not path.is_file():
@@ -53,7 +54,7 @@ def cell(params: Params, folder: Path) -> tuple[str, dict[str, float]]:
         & (frame.backbone == params.protocol.backbone)
         & (frame.profile == params.split.profile)
         & (frame.ratio == ratio)
-        & (frame.epochs == params.protocol.epochs)
+        & (frame.epochs.isna() | (frame.epochs == params.protocol.epochs))
         & (frame.variant == "")
         & (frame.measure == "top1")
         & frame.group.isin(GROUPS)

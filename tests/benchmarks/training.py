@@ -1,0 +1,204 @@
+"""Speed of training beside a plain loop, in one run, as ratios: make benchmark
+
+The plain loop is written the way the papers' public code is: PIL transforms in DataLoader workers, eager fp32, default
+memory format, `.item()` in every step. ResNet-32 on CIFAR-10-LT, ratio 100; real images from $LONGTAIL_DATA, random ones
+of the same size without it. Nothing here asserts: the numbers depend on the machine and on what else it does.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms.functional import to_pil_image
+
+from stages.longtail import compute, params
+from stages.longtail.data import augment, draws, imbalance, sources
+from stages.longtail.data.batches import Batches, Images
+from stages.longtail.learning import training
+from stages.longtail.models import network
+
+STEPS = 25
+ROOT = Path(__file__).resolve().parents[2]
+ARCHITECTURE = network.Architecture(backbone="resnet32", width=16, channels=3, classes=10, head="linear")
+
+
+class PlainImages(Dataset):
+    """CIFAR as torchvision hands it out: a PIL image through the usual transforms, one at a time."""
+
+    def __init__(self, images: Images, rows: np.ndarray):
+        self.images = [to_pil_image(image) for image in images.images[rows]]
+        self.labels = images.labels[rows]
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(images.mean, images.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.images[position]), int(self.labels[position])
+
+
+def read() -> tuple[Images, np.ndarray]:
+    """Training images and the positions of the long-tailed subset."""
+    dataset = params.Dataset("cifar10", None, 32, "")
+    if (sources.root_of(dataset) / "cifar-10-batches-py").is_dir():
+        part = sources.load(dataset).train
+    else:
+        print("no CIFAR-10 at $LONGTAIL_DATA: random images instead")
+        part = sources.Division(
+            np.random.default_rng(0).integers(0, 256, (50000, 32, 32, 3), np.uint8), np.repeat(np.arange(10), 5000)
+        )
+    split = params.Split("exp", 100.0, None, 0, 0, 100, 20)
+    rows, _ = imbalance.draw(part.labels, [str(c) for c in range(10)], split)
+    return Images(part.images, part.labels, "", sources.CIFAR_MEAN, sources.CIFAR_STD), rows
+
+
+def plain_loop(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
+    """Images per second of the plain loop."""
+    model = network.create(ARCHITECTURE, 0).to(device).train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
+    loader = DataLoader(PlainImages(images, rows), batch_size, shuffle=True, num_workers=min(4, os.cpu_count() or 1))
+    total, began = 0.0, 0.0
+    for step, (inputs, labels) in enumerate(loader):
+        if step == 3:
+            began = time.perf_counter()
+        loss = F.cross_entropy(model(inputs.to(device)), labels.to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        total += loss.item()
+        if step == STEPS + 2:
+            break
+    return STEPS * batch_size / (time.perf_counter() - began)
+
+
+def our_loop(images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute) -> float:
+    """Images per second of an epoch of the training engine, of STEPS batches, after one to warm up."""
+    batches = Batches(images, rows[: STEPS * batch_size], device.device, 4)
+    protocol = params.Protocol(
+        "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, params.Constant("constant", 0), "crop_flip", 4
+    )
+    phase = training.Phase.of_protocol(
+        protocol,
+        name="represent",
+        sampler="instance",
+        loss="cross_entropy",
+        mixing=params.NoMixing("none"),
+        stop=200,
+    )
+    run = training.start(network.create(ARCHITECTURE, 0), phase, device, None)
+    epochs = training.Epochs(phase, 0, batches, device)
+    epochs.next(run)
+    began = time.perf_counter()
+    epochs.next(run)  # ends with the losses on the host, so the device is done
+    return STEPS * batch_size / (time.perf_counter() - began)
+
+
+def our_augmentation(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
+    batches = Batches(images, rows, device, 4)
+    crops = torch.from_numpy(augment.draw("crop_flip", batch_size, 4, draws.generator(0, 0, "augment"))).to(device)
+    chosen = torch.arange(batch_size, device=device)
+    return batch_size * repeated(lambda: batches.training(chosen, crops), device)
+
+
+def plain_augmentation(images: Images, rows: np.ndarray, batch_size: int) -> float:
+    dataset = PlainImages(images, rows)
+    return batch_size * repeated(lambda: torch.stack([dataset[i][0] for i in range(batch_size)]), torch.device("cpu"))
+
+
+def repeated(function: Callable[[], Any], device: torch.device) -> float:
+    """Calls per second over half a second, after one to warm up."""
+
+    def finish() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    function()
+    finish()
+    began, calls = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.5:
+        function()
+        calls += 1
+    finish()
+    return calls / (time.perf_counter() - began)
+
+
+def peak_memory() -> str:
+    """Peak resident memory of `represent` on CIFAR-10-LT for two epochs of a ResNet-8, in a process of its own."""
+    import resource
+
+    with tempfile.TemporaryDirectory() as folder:
+        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        values["dataset"] |= {
+            "name": "cifar10",
+            "size": 32,
+            "root": str(sources.root_of(params.Dataset("cifar10", None, 32, "")).resolve()),
+        }
+        values["split"] |= {"n_max": None, "ratio": 100}
+        values["protocol"] |= {"epochs": 2, "pad": 4, "augment": "crop_flip", "backbone": "resnet32"}
+        values["protocol"]["schedule"] = {"kind": "constant", "warmup": 0}
+        Path(folder, "params.yaml").write_text(yaml.safe_dump(values))
+        for stage in ("download", "split", "represent"):
+            subprocess.run(
+                [sys.executable, "-m", f"stages.{stage}"],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+    return f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20:.2f} GiB"
+
+
+def main() -> None:
+    images, rows = read()
+    auto = compute.resolve(params.Runtime("auto", "fp32", None, 1))
+    name = torch.cuda.get_device_name() if auto.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
+    results = []
+    for batch_size in (128, 64):
+        plain = plain_loop(images, rows, batch_size, auto.device)
+        ours = {"fp32": our_loop(images, rows, batch_size, auto)}
+        try:
+            half = compute.resolve(params.Runtime("auto", "bf16", None, 1))
+            ours["bf16"] = our_loop(images, rows, batch_size, half)
+        except params.UserError as error:
+            print(error)
+        for precision, speed in ours.items():
+            results.append({"what": f"training, batch {batch_size}, {precision}", "plain": plain, "ours": speed})
+        results.append(
+            {
+                "what": f"augmentation alone, batch {batch_size}",
+                "plain": plain_augmentation(images, rows, batch_size),
+                "ours": our_augmentation(images, rows, batch_size, auto.device),
+            }
+        )
+    table = pd.DataFrame(results).assign(ratio=lambda frame: (frame.ours / frame.plain).round(2))
+    print(table.round({"plain": 0, "ours": 0}).to_markdown(index=False))
+    if (sources.root_of(params.Dataset("cifar10", None, 32, "")) / "cifar-10-batches-py").is_dir():
+        print(f"peak memory of the stages on CIFAR-10-LT, two epochs: {peak_memory()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The published numbers: every file is sound, and an experiment finds its own number and no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from test_pipeline import composed
+
+from stages.longtail import params
+from stages.longtail.data import split
+from stages.longtail.errors import UserError
+from stages.longtail.report import experiment, preset, published
+
+FOLDER = ROOT / "data/published"
+CELLS = {"decoupling": 206, "switching": 293, "procrustean": 255, "balance": 256, "end_to_end": 270}
+
+
+def settings(tmp_path: Path, *overrides: str) -> params.Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed(*overrides)))
+    return params.load(path)
+
+
+@pytest.mark.parametrize(("paper", "cells"), CELLS.items())
+def test_every_file_is_sound(paper: str, cells: int) -> None:
+    frame = published.read(FOLDER / f"{paper}.csv")
+    assert len(frame) == cells
+    accuracies = frame[frame.measure.isin(["top1", "top5"])].value
+    assert accuracies.between(0, 100).all()
+    presets = {path.stem for path in (ROOT / "conf/method").glob("*.yaml")}
+    assert set(frame.method) <= presets | {""}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value"),
+    [
+        (("protocol=switching", "method=switching", "dataset=cifar10"), 79.7),
+        (("protocol=switching", "method=switching", "dataset=cifar100", "split.ratio=50"), 49.5),
+        (("protocol=switching", "method=joint", "dataset=cifar10"), 73.1),
+        (("protocol=switching", "method=crt", "dataset=cifar10"), 73.8),
+        (("protocol=procrustean", "method=mfw", "dataset=cifar10"), 78.5),
+        (("protocol=procrustean", "method=mfw", "dataset=cifar10", "split.profile=step"), 80.1),
+    ],
+)
+def test_an_experiment_finds_its_number(tmp_path: Path, overrides: tuple[str, ...], value: float) -> None:
+    _, numbers = published.cell(settings(tmp_path, *overrides), FOLDER)
+    assert numbers["all"] == value
+
+
+def test_switching_on_cifar100_finds_its_shots_in_table_4(tmp_path: Path) -> None:
+    overrides = ("protocol=switching", "method=switching", "dataset=cifar100")
+    where, numbers = published.cell(settings(tmp_path, *overrides), FOLDER)
+    assert numbers == {"all": 44.7, "many": 57.1, "medium": 48.1, "few": 26.5}
+    assert "Ours (S = 1)" in where
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["split.ratio=30", "protocol.epochs=150", "protocol.backbone=resnet20", "split.profile=step", "method=ncm"],
+)
+def test_another_cell_finds_none(tmp_path: Path, change: str) -> None:
+    overrides = ["protocol=switching", "method=switching", "dataset=cifar10"]
+    assert published.cell(settings(tmp_path, *overrides, change), FOLDER) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,x,joint,cifar10,resnet32,exp,100,200,,all,top1,7o.1,own,", "test.csv:3: value is '7o.1'"),
+        ("1,x,joint,cifar10,resnet32,exp,many,200,,all,top1,70.1,own,", "test.csv:3: ratio is 'many'"),
+        ("1,a,joint,cifar10,resnet32,exp,100,200,,all,top1,70.2,own,", "test.csv:3: this cell stands"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "test.csv"
+    good = "1,a,joint,cifar10,resnet32,exp,100,200,,all,top1,70.1,own,"
+    path.write_text("\n".join([",".join(published.COLUMNS), good, line]) + "\n")
+    with pytest.raises(UserError, match=message):
+        published.read(path)
+
+
+def test_changed_presets_are_named(tmp_path: Path) -> None:
+    base = ("protocol=switching", "method=switching", "dataset=cifar10")
+    assert preset.deviations(settings(tmp_path, *base, "split.ratio=50", "seeds=[1]"), ROOT / "conf") == []
+    changed = preset.deviations(settings(tmp_path, *base, "classifier.sampler=balanced"), ROOT / "conf")
+    assert changed == ["classifier.sampler: reversed -> balanced"]
+    changed = preset.deviations(settings(tmp_path, *base, "protocol.name=mine"), ROOT / "conf")
+    assert changed == ["protocol 'mine' is no preset"]
+
+
+def test_table_shows_last_best_published_and_difference(tmp_path: Path) -> None:
+    values = settings(tmp_path, "protocol=switching", "method=switching", "dataset=cifar100", "seeds=[0,1]")
+    (tmp_path / "classes.csv").write_text("class,name,count,shot\n0,a,500,many\n1,b,50,medium\n2,c,5,few\n")
+    metrics = {
+        "acc": {"all": 44.0, "many": 57.1, "medium": 48.0, "few": 27.0},
+        "best": {"all": 45.0, "many": 58.0, "medium": 49.0, "few": 28.0, "epoch": 107.0},
+        "std": {"all": 0.5, "many": 0.1, "medium": 0.2, "few": 0.3},
+        "best_std": {"all": 0.4, "many": 0.1, "medium": 0.2, "few": 0.3, "epoch": 1.0},
+        "seeds": 2,
+    }
+    where, numbers = published.cell(values, FOLDER)
+    text = experiment.table(values, metrics, split.read_classes(tmp_path), where, numbers, ["a: 1 -> 2"])
+    cells = [cell.strip() for cell in text.splitlines()[4].split("|")[1:-1]]
+    assert cells == ["all", "3", "44.0 ± 0.5", "45.0 ± 0.4", "44.7", "-0.7"]
+    assert "Not the presets as they are: a: 1 -> 2." in text
+    assert "555 training images, 500 to 5 a class" in text
+
+
+def test_metrics_of_the_current_experiment_are_those_in_its_table() -> None:
+    metrics = json.loads((ROOT / "reports/metrics.json").read_text())
+    assert f"| {metrics['acc']['all']:.1f} " in (ROOT / "reports/table.md").read_text()
