@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing bytes; it takes its name only if the block ends without an exception."""
+    """Open `path` for writing bytes; it takes its name only if the block ends without an exception.
+
+    An OSError names `path`: a full disk has no file name, and that of the partial file means nothing to a person.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -29,6 +33,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -45,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # not json, or not text at all
         raise UserError(f"{path} is not valid json ({error}): delete it and run the stage that makes it") from error
 
 
@@ -60,19 +67,22 @@ def read_csv(path: Path) -> pd.DataFrame:
 
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except ValueError as error:  # pandas' own errors are some, and what is not text at all
         raise UserError(f"{path} is no csv file ({error}): restore it, or run the stage that makes it") from error
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     with atomic(path) as file:
-        np.save(file, array, allow_pickle=False)
+        # Through write alone: given the file, numpy writes past Python, and a full disk is an error without a number.
+        np.save(cast(Any, SimpleNamespace(write=file.write)), array, allow_pickle=False)
 
 
 def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy's header is Python, so a damaged one fails in many ways
         raise UserError(f"{path} is damaged ({error}): delete it and run the stage that makes it") from error
 
 

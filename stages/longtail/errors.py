@@ -29,6 +29,8 @@ def _one_line(error: OSError) -> str:
         return f"no permission for {where}: change its permissions or its owner and run again"
     if error.errno == errno.ENOENT:
         return f"{where} does not exist: run the stage that makes it (dvc repro), or name another path"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{where} or a part of its path is a file where a folder belongs: move it away and run again"
     return f"{where}: {error.strerror or error}"
 
 

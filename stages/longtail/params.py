@@ -275,7 +275,7 @@ def check(params: Params) -> None:
             raise UserError(f"{params.path}: seeds is empty: name at least one, such as [0]")
         if len(set(params.seeds)) < len(params.seeds):
             raise UserError(f"{params.path}: seeds repeats a seed: {list(params.seeds)}")
-    for name in {"protocol", "classifier"} & set(params.names):
+    for name in [name for name in params.names if name in ("protocol", "classifier")]:
         schedule = getattr(params._section(name), "schedule", None)
         if isinstance(schedule, MultiStep) and list(schedule.milestones) != sorted(set(schedule.milestones)):
             raise UserError(f"{params.path}: {name}.schedule.milestones must increase: {list(schedule.milestones)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tarfile
@@ -47,13 +48,7 @@ class Source:
 def load(dataset: Dataset) -> Source:
     """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
     loaders: dict[str, Callable[[Dataset], Source]] = {"digits": _digits, "folder": _folder}
-    source = loaders.get(dataset.name, _cifar)(dataset)
-    for division, part in (("train", source.train), ("test", source.test)):
-        counts = np.bincount(part.labels, minlength=len(source.classes))
-        for name, count in zip(source.classes, counts, strict=True):
-            if count == 0:
-                raise UserError(f"class '{name}' has no {division} image: add some to its folder, or remove the class")
-    return source
+    return loaders.get(dataset.name, _cifar)(dataset)
 
 
 def root_of(dataset: Dataset) -> Path:
@@ -112,21 +107,29 @@ def _download_cifar(reader: Any, root: Path) -> None:
     from torchvision.datasets.utils import download_url
 
     archive = root / reader.filename
-    if not archive.exists():
-        try:
-            download_url(reader.url, str(root), reader.filename, reader.tgz_md5)
-        except PermissionError:
-            raise
-        except (OSError, RuntimeError) as error:
-            archive.unlink(missing_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as scratch:
+        if not archive.exists():
+            try:
+                download_url(reader.url, scratch, reader.filename, reader.tgz_md5)
+            except (OSError, RuntimeError) as error:
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    error.filename = str(archive)
+                    raise
+                raise UserError(
+                    f"cannot download {reader.url} ({error}): put the unpacked folder {reader.base_folder} in "
+                    f"{root.resolve()}, or set dataset.root or $LONGTAIL_DATA to the folder that holds it"
+                ) from error
+            (Path(scratch) / reader.filename).replace(archive)
+        if digest(archive, "md5") != reader.tgz_md5:
             raise UserError(
-                f"cannot download {reader.url} ({error}): put the unpacked folder {reader.base_folder} in "
-                f"{root.resolve()}, or set dataset.root or $LONGTAIL_DATA to the folder that holds it"
-            ) from error
-    if digest(archive, "md5") != reader.tgz_md5:
-        raise UserError(f"{archive} is truncated or altered (its md5 is not the official one): delete it and run again")
-    with tempfile.TemporaryDirectory(dir=root) as scratch, tarfile.open(archive) as tar:
-        tar.extractall(scratch, filter="data")
+                f"{archive} is truncated or altered (its md5 is not the official one): delete it and run again"
+            )
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(scratch, filter="data")
+        except tarfile.TarError as error:
+            raise UserError(f"{archive} cannot be unpacked ({error}): delete it and run again") from error
         (Path(scratch) / reader.base_folder).replace(root / reader.base_folder)
 
 
@@ -153,6 +156,7 @@ def _measured(classes: list[str], train: Division, test: Division) -> Source:
 
 
 def _read_folder(folder: Path, classes: list[str], size: int) -> Division:
+    """Images (n, size, size, 3) of the classes' folders. Raises UserError if a class has none or a file is no image."""
     from PIL import Image
 
     files = [
@@ -161,11 +165,17 @@ def _read_folder(folder: Path, classes: list[str], size: int) -> Division:
         for path in sorted((folder / name).iterdir())
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
+    present = {label for _, label in files}
+    for label, name in enumerate(classes):
+        if label not in present:
+            raise UserError(f"class '{name}' has no {folder.name} image: put some in {folder / name}")
     images = np.empty((len(files), size, size, 3), np.uint8)
     for row, (path, _) in enumerate(tqdm(files, desc=f"reading {folder.name}", unit="image", disable=None)):
         try:
             with Image.open(path) as image:
-                images[row] = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+                deep = image.mode.startswith("I;16")  # 16-bit grey, which convert would cut off at 255
+                eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
+                images[row] = np.asarray(eight.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
         except PermissionError:
             raise
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
-import zipfile
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,34 @@ SCRATCH = Path(".scratch")
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values. Serialised in memory first, so that a full disk is an ordinary OSError."""
+    """Write tensors and plain values: the same bytes for the same content, whatever objects hold it.
+
+    Serialised in memory first, so that a full disk is an ordinary OSError.
+    """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_canonical(content), buffer)
     with atomic(path) as file:
         file.write(buffer.getbuffer())
 
 
+def _canonical(value: Any) -> Any:
+    """A copy in which equal strings are one object and tensors are compact: pickle writes shared objects only once."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return sys.intern(value) if isinstance(value, str) else value
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint without ever unpickling code. Raises UserError if it is cut short or no checkpoint."""
+    content = io.BytesIO(path.read_bytes())  # read here: torch, too, raises OSError where a file is damaged
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes fail in many ways: KeyError, struct.error, AssertionError...
         raise UserError(
             f"{path} is cut short or no checkpoint: delete it and run again the stage that makes it"
         ) from error

@@ -109,6 +109,6 @@ def _untrained(session: Session, model: network.Network, state: State) -> State:
     return {
         "epoch": state["epoch"],
         "architecture": dict(model.architecture),
-        "network": {name: value.cpu() for name, value in model.state_dict().items()},
+        "network": dict(model.state_dict()),
         "history": [*state["history"], {"stage": "classify", "epoch": state["epoch"], **tests}],
     }

@@ -93,8 +93,8 @@ class Run:
         return {
             "epoch": self.epoch,
             "architecture": dict(self.network.architecture),
-            "network": {name: value.cpu() for name, value in self.network.state_dict().items()},
-            "momentum": [momentum.cpu() for momentum in self.momentum],
+            "network": dict(self.network.state_dict()),
+            "momentum": self.momentum,
             "history": self.history,
         }
 
