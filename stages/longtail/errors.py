@@ -25,6 +25,8 @@ def _one_line(error: OSError) -> str:
     where = error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left on the disk while writing {where}: free some space and run again"
+    if error.errno == errno.EFBIG:
+        return f"{where} grows beyond what the file system or `ulimit -f` allows: raise the limit or write elsewhere"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {where}: change its permissions or its owner and run again"
     if error.errno == errno.ENOENT:

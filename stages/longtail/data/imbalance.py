@@ -25,25 +25,33 @@ def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray
     """Indices to train on and indices held out, both int64 into `labels`, in the order in which they were drawn.
 
     One RandomState(seed) shuffles the indices of each class in turn and the first n_i are kept: the draw of the public
-    code of Cao et al., which most papers share. Held-out images are the last of each shuffled class.
+    code of Cao et al., which most papers share. Held-out images are the last of each shuffled class, and leave less for
+    an n_max that is null: a subset with a hold-out is not the papers', it is there to choose tau on.
     """
-    available = np.bincount(labels, minlength=len(names)) - split.holdout
+    sizes = np.bincount(labels, minlength=len(names))
+    available = sizes - split.holdout
+    for name, size, left in zip(names, sizes, available, strict=True):
+        if left < 1:
+            raise UserError(
+                f"split.holdout is {split.holdout}, but class '{name}' has {size} images: set split.holdout below that"
+            )
     if split.profile == "none":
         if split.ratio != 1 or split.n_max is not None:
             raise UserError("split.profile is none, which keeps every image: set split.ratio=1 and split.n_max=null")
         wanted = available
     else:
         wanted = class_counts(split.profile, split.ratio, split.n_max or max(1, int(available.min())), len(names))
-    for name, have, want in zip(names, available, wanted, strict=True):
+    for name, size, left, want in zip(names, sizes, available, wanted, strict=True):
         if want < 1:
             raise UserError(
-                f"split.ratio {split.ratio:g} or split.holdout {split.holdout} leaves class '{name}' without a "
-                "training image: lower it, or raise split.n_max"
+                f"split.ratio {split.ratio:g} leaves class '{name}' without a training image: lower it, or raise "
+                "split.n_max"
             )
-        if want > have:
+        if want > left:
+            held = f", {split.holdout} of them held out by split.holdout" if split.holdout else ""
             raise UserError(
-                f"split.n_max asks for {want} images of class '{name}', which has {have}: set split.n_max to at most "
-                f"{available.min()}, or to null"
+                f"split.n_max asks for {want} images of class '{name}', which has {size}{held}: set split.n_max to at "
+                f"most {available.min()}, or to null"
             )
     random = np.random.RandomState(split.seed)
     kept, held = [], []

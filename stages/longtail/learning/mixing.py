@@ -15,7 +15,7 @@ def mfw_class_weight(counts: np.ndarray, beta: float, deviation: str) -> np.ndar
     """s(N_c) = 0.5 * sigmoid((N_c - mu) / (beta * gamma)), float64 (classes,), in [0, 0.5] (`procrustean` Eq. 12).
 
     mu is the geometric mean of the counts. gamma is their geometric standard deviation, exp(std(log N)), or their
-    arithmetic one; both are of the population. Equal counts of 1, whose gamma is 0 or whose scale vanishes, give 0.25.
+    arithmetic one, both of the population. Equal counts, whose arithmetic gamma is 0, give 0.25.
     """
     logs = np.log(counts)
     mu = np.exp(logs.mean())

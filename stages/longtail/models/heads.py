@@ -34,10 +34,11 @@ class NearestMeanHead(nn.Module):
         self.register_buffer("means", torch.zeros(classes, features))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.normalize(x.float() - self.centre, dim=1)
-        if self.distance == "cosine":
-            return x @ F.normalize(self.means, dim=1).T
-        return -torch.cdist(x, self.means).square()
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would blur the distances
+            x = F.normalize(x.float() - self.centre, dim=1)
+            if self.distance == "cosine":
+                return x @ F.normalize(self.means, dim=1).T
+            return -torch.cdist(x, self.means).square()
 
 
 def build(kind: str, features: int, classes: int) -> nn.Module:

@@ -1,0 +1,86 @@
+"""Augmentation against a plain NumPy pad, crop and flip on every image, and its draws by chi-square."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from stages.longtail.data import augment
+
+SIDE, PAD = 6, 2
+
+
+def pixels(count, channels=3, low=1):
+    return np.random.default_rng(0).integers(low, 256, (count, SIDE, SIDE, channels), np.uint8)
+
+
+def naive(image, top, left, flip):
+    padded = np.zeros((SIDE + 2 * PAD, SIDE + 2 * PAD, image.shape[2]), np.uint8)
+    padded[PAD : PAD + SIDE, PAD : PAD + SIDE] = image
+    crop = padded[top : top + SIDE, left : left + SIDE]
+    return crop[:, ::-1] if flip else crop
+
+
+def crop_flip(images, rows, draws):
+    padded = augment.pad(torch.from_numpy(images), PAD)
+    return augment.crop_flip(padded, torch.tensor(rows), torch.tensor(draws), SIDE).numpy()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_crop_and_flip_is_the_plain_one(channels):
+    images = pixels(7, channels)
+    draws = list(itertools.product(range(2 * PAD + 1), range(2 * PAD + 1), (0, 1)))
+    rows = [i % 7 for i in range(len(draws))]
+    batch = crop_flip(images, rows, draws)
+    assert batch.dtype == np.uint8 and batch.shape == (len(draws), SIDE, SIDE, channels)
+    for result, row, draw in zip(batch, rows, draws, strict=True):
+        assert (result == naive(images[row], *draw)).all(), draw
+
+
+def test_padding_is_black_on_every_side_and_the_middle_is_the_image():
+    images = pixels(2)
+    padded = augment.pad(torch.from_numpy(images), PAD).numpy()
+    assert padded.shape == (2, SIDE + 2 * PAD, SIDE + 2 * PAD, 3)
+    assert (padded[:, PAD:-PAD, PAD:-PAD] == images).all()
+    border = np.ones((SIDE + 2 * PAD, SIDE + 2 * PAD), bool)
+    border[PAD:-PAD, PAD:-PAD] = False
+    assert (padded[:, border] == 0).all()
+
+
+def test_padding_of_nothing_changes_nothing():
+    images = pixels(2)
+    assert (augment.pad(torch.from_numpy(images), 0).numpy() == images).all()
+
+
+def test_images_come_in_the_order_of_rows_repeated_ones_too():
+    images = pixels(5)
+    batch = crop_flip(images, [4, 0, 4], [(PAD, PAD, 0)] * 3)
+    assert (batch == images[[4, 0, 4]]).all()
+
+
+def test_draws_are_uniform_over_all_offsets_and_flips_together():
+    """Offsets 0 to 2 * pad, both ends included, flips half of the time, and all three independent."""
+    draws = augment.draw("crop_flip", 40_000, 4, np.random.default_rng(0))
+    assert draws.dtype == np.int64 and draws.shape == (40_000, 3)
+    cells = np.ravel_multi_index(tuple(draws.T), (9, 9, 2))  # raises if a draw is out of range
+    assert chisquare(np.bincount(cells, minlength=162)).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("column", "values"), [(0, 9), (1, 9), (2, 2)])
+def test_neighbouring_images_have_independent_draws(column, values):
+    drawn = augment.draw("crop_flip", 20_000, 4, np.random.default_rng(1))[:, column]
+    pairs = drawn[0::2] * values + drawn[1::2]
+    assert chisquare(np.bincount(pairs, minlength=values**2)).pvalue > 0.001
+
+
+def test_crop_alone_never_flips_and_none_takes_the_middle():
+    crop = augment.draw("crop", 500, 4, np.random.default_rng(0))
+    assert (crop[:, 2] == 0).all() and len(np.unique(crop[:, 0])) == len(np.unique(crop[:, 1])) == 9
+    assert (augment.draw("none", 500, 4, np.random.default_rng(0)) == [4, 4, 0]).all()
+
+
+def test_the_same_generator_state_gives_the_same_draws():
+    first, second, other = (augment.draw("crop_flip", 50, 4, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert (first == second).all() and (first != other).any()

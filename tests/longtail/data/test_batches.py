@@ -1,0 +1,84 @@
+"""Batches against plain NumPy, and the reading of a division."""
+
+import numpy as np
+import pytest
+import torch
+
+from stages.longtail.artifacts import write_array, write_json
+from stages.longtail.data.batches import Batches, Images, read_division
+from stages.longtail.errors import UserError
+
+MEAN, STD = [0.5, 0.25, 0.125], [0.2, 0.3, 0.4]
+PIXELS = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2])
+CPU = torch.device("cpu")
+
+
+def batches(rows, pad=0):
+    return Batches(Images(PIXELS, LABELS, "", MEAN, STD), np.array(rows), CPU, pad)
+
+
+def normalised(pixels):
+    """(n, side, side, 3) uint8 to (n, 3, side, side), the way torchvision does it, in float64."""
+    return ((pixels / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
+
+
+def test_plain_is_normalised_as_numpy_does_it_and_float32():
+    got = batches(range(9)).plain(2, 5)
+    assert got.dtype == torch.float32 and got.shape == (3, 3, 4, 4)
+    assert got.numpy() == pytest.approx(normalised(PIXELS[2:5]), abs=1e-5)
+
+
+def test_plain_leaves_the_padding_out_and_ends_with_the_smaller_batch():
+    got = batches(range(9), pad=2).plain(7, 12)
+    assert got.numpy() == pytest.approx(normalised(PIXELS[7:]), abs=1e-5)
+
+
+def test_positions_count_within_the_chosen_rows():
+    subset = batches([8, 3, 5], pad=1)
+    assert len(subset) == 3
+    assert subset.labels.tolist() == subset.labels_host.tolist() == [2, 0, 2]
+    assert subset.plain(0, 3).numpy() == pytest.approx(normalised(PIXELS[[8, 3, 5]]), abs=1e-5)
+    middle = torch.tensor([[1, 1, 0], [1, 1, 0]])
+    assert subset.training(torch.tensor([2, 0]), middle).numpy() == pytest.approx(normalised(PIXELS[[5, 8]]), abs=1e-5)
+
+
+def test_training_crops_and_flips_before_it_normalises():
+    """The padding is black pixels, as in common code, and not zeros of the normalised image."""
+    got = batches(range(9), pad=1).training(torch.tensor([4]), torch.tensor([[0, 2, 1]]))
+    padded = np.pad(PIXELS[4], ((1, 1), (1, 1), (0, 0)))
+    assert got.numpy() == pytest.approx(normalised(padded[None, 0:4, 2:6][:, :, ::-1]), abs=1e-5)
+    black = -np.array(MEAN) / np.array(STD)
+    assert got[0, :, 0, 0].numpy() == pytest.approx(black, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "training"])
+def test_batches_are_channels_last(kind):
+    images = batches(range(9), pad=1)
+    got = images.plain(0, 4) if kind == "plain" else images.training(torch.arange(4), torch.ones(4, 3).long())
+    assert got.is_contiguous(memory_format=torch.channels_last) and not got.is_contiguous()
+
+
+def test_normalising_leaves_the_stored_pixels_alone():
+    images = batches(range(9))
+    first = images.plain(0, 9).clone()
+    assert torch.equal(images.plain(0, 9), first)
+
+
+def write_division(folder, images, labels):
+    write_array(folder / "train_images.npy", images)
+    write_array(folder / "train_labels.npy", labels)
+    write_json(folder / "meta.json", {"digest": {"train": "abc", "test": ""}, "mean": MEAN, "std": STD})
+
+
+def test_read_division_gives_back_what_was_written(tmp_path):
+    write_division(tmp_path, PIXELS, LABELS)
+    division = read_division(tmp_path, "train")
+    assert (division.images == PIXELS).all() and (division.labels == LABELS).all()
+    assert (division.digest, division.mean, division.std) == ("abc", MEAN, STD)
+
+
+def test_images_and_labels_of_different_length_are_refused(tmp_path):
+    write_division(tmp_path, PIXELS, LABELS[:-1])
+    with pytest.raises(UserError, match=r"train_images\.npy and _labels\.npy differ in length"):
+        read_division(tmp_path, "train")
