@@ -48,9 +48,9 @@ def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray
                 "split.n_max"
             )
         if want > left:
-            held = f", {split.holdout} of them held out by split.holdout" if split.holdout else ""
+            reserved = f", {split.holdout} of them held out by split.holdout" if split.holdout else ""
             raise UserError(
-                f"split.n_max asks for {want} images of class '{name}', which has {size}{held}: set split.n_max to at "
+                f"split.n_max asks for {want} images of class '{name}', which has {size}{reserved}: set split.n_max to at "
                 f"most {available.min()}, or to null"
             )
     random = np.random.RandomState(split.seed)
