@@ -50,8 +50,8 @@ def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray
         if want > left:
             reserved = f", {split.holdout} of them held out by split.holdout" if split.holdout else ""
             raise UserError(
-                f"split.n_max asks for {want} images of class '{name}', which has {size}{reserved}: set split.n_max to at "
-                f"most {available.min()}, or to null"
+                f"split.n_max asks for {want} images of class '{name}', which has {size}{reserved}: set split.n_max "
+                f"to at most {available.min()}, or to null"
             )
     random = np.random.RandomState(split.seed)
     kept, held = [], []
