@@ -66,7 +66,7 @@ class Workplace:
             assert result.returncode == 0, f"{stage}: {result.stderr}"
 
     def refused(self, stage: str, *words: str, **env: str) -> str:
-        """Run a stage that must end in one line on stderr with every word in it, exit code 1, and no file half written."""
+        """Run a stage that must end in one line on stderr with these words, exit code 1, and no file half written."""
         before = {path for path in self.folder.rglob("*") if path.is_file()}
         result = self.run(stage, **env)
         line = result.stderr.strip()

@@ -87,7 +87,7 @@ def test_other_recipes_never_see_its_checkpoints(digits: Workplace, straight: Pa
 
 
 def test_a_representation_trained_to_the_end_leaves_joint_nothing_to_train(digits: Workplace, straight: Path) -> None:
-    """The path is the same, so `classify` of a method that branched early finds the later epochs in the scratch folder."""
+    """The path is the same, so `classify` of a method that branched early finds the later epochs in .scratch/."""
     shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
     digits.write(long(representation__branch={"at": "start", "plus": EPOCHS - 1}))
     digits.ok("represent")

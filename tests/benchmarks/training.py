@@ -1,8 +1,8 @@
 """Speed of training beside a plain loop, in one run, as ratios: make benchmark
 
-The plain loop is written the way the papers' public code is: PIL transforms in DataLoader workers, eager fp32, default
-memory format, `.item()` in every step. ResNet-32 on CIFAR-10-LT, ratio 100; real images from $LONGTAIL_DATA, else random
-ones of the same size. Nothing here asserts: the numbers depend on the machine and on what else it does.
+The plain loop is written the way the papers' public code is: PIL transforms in DataLoader workers, eager fp32, the
+default memory format, `.item()` in every step. ResNet-32 on CIFAR-10-LT, ratio 100: real images from $LONGTAIL_DATA, or
+random ones of the same size. Nothing here asserts: the numbers depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
