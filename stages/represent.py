@@ -26,6 +26,7 @@ def main() -> None:
         name="represent",
         sampler=representation.sampler,
         loss=representation.loss,
+        weighting=representation.weighting,
         mixing=representation.mixing,
         stop=params.branch_epoch(protocol, representation),
     )

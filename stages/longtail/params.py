@@ -6,11 +6,6 @@ apart by `kind`. What is unknown, missing, of a wrong type or out of range is re
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import sys
-import types
-import typing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,21 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from stages.longtail.errors import UserError
-
-
-@dataclass(frozen=True)
-class Range:
-    """Bounds of a number: `low <= x <= high`, or `low < x` where `open_low`."""
-
-    low: float = 0.0
-    high: float = float("inf")
-    open_low: bool = False
-
-
-Count = Annotated[int, Range(1)]
-NonNegative = Annotated[float, Range(0)]
-Positive = Annotated[float, Range(0, open_low=True)]
-Fraction = Annotated[float, Range(0, 1)]
+from stages.longtail.schema import Count, NonNegative, Positive, Range, build, suggest
 
 
 @dataclass(frozen=True)
@@ -95,22 +76,65 @@ class Protocol:
     pad: Annotated[int, Range(0, 64)]  # pixels of zero padding before the crop
 
 
-Sampler = Literal["instance", "sqrt", "balanced", "reversed"]
-Loss = Literal["cross_entropy"]
+Sampler = Literal["instance", "sqrt", "balanced", "reversed", "progressive"]
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    kind: Literal["cross_entropy"] = "cross_entropy"
+
+
+@dataclass(frozen=True)
+class Focal:
+    kind: Literal["focal"] = "focal"
+    gamma: NonNegative = 1.0  # that of Cui et al. and Cao et al. for CIFAR
+
+
+@dataclass(frozen=True)
+class LDAM:
+    kind: Literal["ldam"] = "ldam"
+    max_margin: Positive = 0.5
+    scale: Positive = 30.0
+
+
+@dataclass(frozen=True)
+class LogitAdjusted:
+    kind: Literal["logit_adjusted"] = "logit_adjusted"
+    tau: NonNegative = 1.0  # 1 is balanced softmax
+
+
+Loss = CrossEntropy | Focal | LDAM | LogitAdjusted
+
+
+@dataclass(frozen=True)
+class NoWeighting:
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True)
+class EffectiveNumber:
+    """Class weights (1 - beta) / (1 - beta^n) (Cui et al.), scaled to a mean of 1 over the classes."""
+
+    kind: Literal["effective_number"] = "effective_number"
+    beta: Annotated[float, Range(0, 0.9999999)] = 0.9999
+    divide_by: Literal["count", "weights"] = "count"  # the batch's size, or its sum of weights as torch does
+
+
+Weighting = NoWeighting | EffectiveNumber
 
 
 @dataclass(frozen=True)
 class NoMixing:
-    kind: Literal["none"]
+    kind: Literal["none"] = "none"
 
 
 @dataclass(frozen=True)
 class MajorFeatureWeakening:
-    kind: Literal["mfw"]
-    group: Annotated[int, Range(0, 4)]  # mix after this group of convolutions; 0: the input, 1: the first layer
-    alpha: Positive  # of Beta(alpha, alpha)
-    beta: Positive  # softness of the class weight s, Eq. 12
-    deviation: Literal["geometric", "arithmetic"]  # gamma of Eq. 12
+    kind: Literal["mfw"] = "mfw"
+    group: Annotated[int, Range(0, 4)] = 2  # mix after this group of convolutions; 0: the input, 1: the first layer
+    alpha: Positive = 2.0  # of Beta(alpha, alpha)
+    beta: Positive = 2.0  # softness of the class weight s, Eq. 12
+    deviation: Literal["geometric", "arithmetic"] = "geometric"  # gamma of Eq. 12
 
 
 Mixing = NoMixing | MajorFeatureWeakening
@@ -120,7 +144,7 @@ Mixing = NoMixing | MajorFeatureWeakening
 class Branch:
     """The epoch at which `classify` takes over from `represent`."""
 
-    at: Literal["start", "last_milestone", "end"]
+    at: Literal["start", "last_milestone", "deferred", "end"]  # deferred: 80% of the epochs (Cao et al.)
     plus: Annotated[int, Range(0)]  # epochs after it
 
 
@@ -128,7 +152,8 @@ class Branch:
 class Representation:
     sampler: Sampler
     loss: Loss
-    head: Literal["linear"]
+    weighting: Weighting
+    head: Literal["linear", "cosine"]
     mixing: Mixing
     branch: Branch
 
@@ -140,6 +165,7 @@ class Continue:
     kind: Literal["continue"]
     sampler: Sampler | None
     loss: Loss | None
+    weighting: Weighting | None
 
 
 @dataclass(frozen=True)
@@ -150,6 +176,7 @@ class Retrain:
     trained: Literal["head", "scale"]
     sampler: Sampler
     loss: Loss
+    weighting: Weighting
     epochs: Count
     lr: Positive
     weight_decay: NonNegative
@@ -169,7 +196,15 @@ class NearestClassMean:
     distance: Literal["cosine", "euclidean"]
 
 
-Classifier = Continue | Retrain | TauNormalise | NearestClassMean
+@dataclass(frozen=True)
+class LogitAdjustment:
+    """Subtract tau * log(prior) from the logits of the trained network (Menon et al. 2021, section 4.1)."""
+
+    kind: Literal["logit_adjustment"]
+    tau: NonNegative
+
+
+Classifier = Continue | Retrain | TauNormalise | NearestClassMean | LogitAdjustment
 
 
 @dataclass(frozen=True)
@@ -281,6 +316,8 @@ def check(params: Params) -> None:
             raise UserError(f"{params.path}: {name}.schedule.milestones must increase: {list(schedule.milestones)}")
     if {"protocol", "representation"} <= set(params.names):
         branch_epoch(params.protocol, params.representation)
+    if {"representation", "classifier"} <= set(params.names):
+        _check_axes(params)
     if {"split", "classifier"} <= set(params.names):
         kind = params.classifier
         if isinstance(kind, TauNormalise) and kind.tau is None and not (kind.grid and params.split.holdout):
@@ -290,12 +327,39 @@ def check(params: Params) -> None:
             )
 
 
+def _check_axes(params: Params) -> None:
+    """Refuse combinations that make no sense."""
+    representation, classifier, path = params.representation, params.classifier, params.path
+    later = getattr(classifier, "loss", None) if isinstance(classifier, Continue) else None
+    cosine = representation.head == "cosine"
+    for section, loss in (("representation", representation.loss), ("classifier", later)):
+        if loss is not None and isinstance(loss, LDAM) != cosine:
+            raise UserError(
+                f"{path}: {section}.loss is {loss.kind} and representation.head is {representation.head}: LDAM's scale "
+                "and margins need the cosine head, and no other loss does; set representation.head to "
+                f"{'linear' if cosine else 'cosine'}"
+            )
+    if (
+        cosine
+        and not isinstance(classifier, Continue | NearestClassMean)
+        and getattr(classifier, "trained", "") != "head"
+    ):
+        raise UserError(
+            f"{path}: classifier.kind {classifier.kind} rescales the weights or the bias of a linear head, but "
+            "representation.head is cosine: set it to linear"
+        )
+    if isinstance(classifier, Retrain) and isinstance(classifier.loss, LDAM):
+        raise UserError(f"{path}: classifier.loss is ldam, but a re-trained head is linear: use another loss")
+
+
 def branch_epoch(protocol: Protocol, representation: Representation) -> int:
     """Number of epochs that `represent` trains before `classify` takes over."""
     branch = representation.branch
     start = 0
     if branch.at == "end":
         start = protocol.epochs
+    elif branch.at == "deferred":
+        start = protocol.epochs * 4 // 5
     elif branch.at == "last_milestone":
         if not isinstance(protocol.schedule, MultiStep) or not protocol.schedule.milestones:
             raise UserError(
@@ -310,73 +374,3 @@ def branch_epoch(protocol: Protocol, representation: Representation) -> int:
             "choose representation.branch.plus so that it lies between 1 and protocol.epochs"
         )
     return epoch
-
-
-def suggest(word: str, known: typing.Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
-
-
-def build(hint: Any, value: Any, key: str) -> Any:
-    """Turn plain yaml `value` into the type `hint`; `key` is the dotted name that an error shows."""
-    origin = typing.get_origin(hint)
-    if origin is Annotated:
-        inner, bounds = typing.get_args(hint)
-        return _in_range(build(inner, value, key), bounds, key)
-    if origin is Literal:
-        options = typing.get_args(hint)
-        if value not in options:
-            hinted = suggest(value, options) if isinstance(value, str) else f" (known: {', '.join(options)})"
-            raise UserError(f"{key}: unknown value {value!r}{hinted}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise UserError(f"{key}: expected a list, found {value!r}")
-        return tuple(build(typing.get_args(hint)[0], item, f"{key}[{i}]") for i, item in enumerate(value))
-    if origin in (types.UnionType, typing.Union):
-        return _build_union(typing.get_args(hint), value, key)
-    if dataclasses.is_dataclass(hint):
-        return _build_dataclass(typing.cast(type, hint), value, key)
-    if hint is float and type(value) in (int, float):
-        if value != value or abs(value) > sys.float_info.max:
-            raise UserError(f"{key}: expected a finite number, found {value!r}")
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise UserError(f"{key}: expected {hint.__name__}, found {value!r}")
-
-
-def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
-    if types.NoneType in options:
-        if value is None:
-            return None
-        (hint,) = [option for option in options if option is not types.NoneType]
-        return build(hint, value, key)
-    kinds = {typing.get_args(typing.get_type_hints(option)["kind"])[0]: option for option in options}
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
-        known = suggest(kind, kinds) if isinstance(kind, str) else f" (known: {', '.join(kinds)})"
-        raise UserError(f"{key}.kind: unknown value {kind!r}{known}")
-    return _build_dataclass(kinds[kind], value, key)
-
-
-def _build_dataclass(cls: type, value: Any, key: str) -> Any:
-    if not isinstance(value, dict):
-        raise UserError(f"{key}: expected keys, found {value!r}")
-    hints = typing.get_type_hints(cls, include_extras=True)
-    for name in value:
-        if name not in hints:
-            raise UserError(f"{key}.{name}: unknown key{suggest(str(name), hints)}")
-    for name in hints:
-        if name not in value:
-            raise UserError(f"{key}.{name}: missing: add it, or compose the file from conf/ with dvc exp run")
-    return cls(**{name: build(hint, value[name], f"{key}.{name}") for name, hint in hints.items()})
-
-
-def _in_range(value: Any, bounds: Range, key: str) -> Any:
-    if value < bounds.low or value > bounds.high or (bounds.open_low and value == bounds.low):
-        low = f"above {bounds.low:g}" if bounds.open_low else f"at least {bounds.low:g}"
-        high = "" if bounds.high == float("inf") else f" and at most {bounds.high:g}"
-        raise UserError(f"{key}: must be {low}{high}, found {value!r}")
-    return value

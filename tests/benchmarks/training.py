@@ -103,8 +103,9 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, device: compute.
         protocol,
         name="represent",
         sampler="instance",
-        loss="cross_entropy",
-        mixing=params.NoMixing("none"),
+        loss=params.CrossEntropy(),
+        weighting=params.NoWeighting(),
+        mixing=params.NoMixing(),
         stop=200,
     )
     run = training.start(network.create(ARCHITECTURE, 0), phase, device, None)

@@ -8,13 +8,19 @@ import numpy as np
 EXPONENT = {"instance": 1.0, "sqrt": 0.5, "balanced": 0.0, "reversed": -1.0}
 
 
-def class_probabilities(sampler: str, counts: np.ndarray) -> np.ndarray:
-    """Probability of drawing each class, float64 (classes,), from the training counts (classes,)."""
+def class_probabilities(sampler: str, counts: np.ndarray, progress: float = 0.0) -> np.ndarray:
+    """Probability of drawing each class, float64 (classes,), from the training counts (classes,).
+
+    progressive goes from instance- to class-balanced by progress = t / T (`decoupling` Eq. 2).
+    """
+    if sampler == "progressive":
+        instance, balanced = (class_probabilities(end, counts) for end in ("instance", "balanced"))
+        return (1 - progress) * instance + progress * balanced
     weights = counts.astype(np.float64) ** EXPONENT[sampler]
     return weights / weights.sum()
 
 
-def order(sampler: str, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def order(sampler: str, labels: np.ndarray, random: np.random.Generator, progress: float = 0.0) -> np.ndarray:
     """The epoch's images, int64 (n,): positions in `labels` (n,).
 
     instance: every image once. The others draw a class by its probability, then an image of it without replacement
@@ -23,7 +29,7 @@ def order(sampler: str, labels: np.ndarray, random: np.random.Generator) -> np.n
     if sampler == "instance":
         return random.permutation(len(labels))
     counts = np.bincount(labels)
-    drawn = random.choice(len(counts), size=len(labels), p=class_probabilities(sampler, counts))
+    drawn = random.choice(len(counts), size=len(labels), p=class_probabilities(sampler, counts, progress))
     return deal(drawn, labels, counts, random)
 
 

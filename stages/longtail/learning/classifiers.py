@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from stages.longtail.learning import losses
 from stages.longtail.learning.session import Session, State
 from stages.longtail.learning.training import Phase
 from stages.longtail.measure import predict
 from stages.longtail.models import heads, network
-from stages.longtail.params import Continue, NearestClassMean, NoMixing, Retrain, TauNormalise
+from stages.longtail.params import Continue, LogitAdjustment, NearestClassMean, NoMixing, Retrain, TauNormalise
 
 
 def classify(session: Session, seed: int, state: State) -> State:
@@ -21,19 +22,19 @@ def classify(session: Session, seed: int, state: State) -> State:
         return retrain(session, seed, state, classifier)
     if isinstance(classifier, TauNormalise):
         return tau_normalise(session, state, classifier)
-    return nearest_class_mean(session, state, classifier)
+    if isinstance(classifier, NearestClassMean):
+        return nearest_class_mean(session, state, classifier)
+    return adjust_logits(session, state, classifier)
 
 
 def go_on(session: Session, seed: int, state: State, classifier: Continue) -> State:
     """Train to the protocol's last epoch. Unchanged axes make it the representation's own path, checkpoints and all."""
     protocol, representation = session.params.protocol, session.params.representation
-    sampler = classifier.sampler or representation.sampler
-    loss = classifier.loss or representation.loss
-    phase = Phase.of_protocol(
-        protocol, name="classify", sampler=sampler, loss=loss, mixing=representation.mixing, stop=protocol.epochs
-    )
+    before = {axis: getattr(representation, axis) for axis in ("sampler", "loss", "weighting")}
+    after = {axis: getattr(classifier, axis) or value for axis, value in before.items()}
+    phase = Phase.of_protocol(protocol, name="classify", mixing=representation.mixing, stop=protocol.epochs, **after)
     key = session.trajectory()
-    if (sampler, loss) != (representation.sampler, representation.loss) or key != state["trajectory"]:
+    if after != before or key != state["trajectory"]:
         key = session.key_after(state, classifier)
     return session.train_seed(seed, phase, key, lambda: _restore(session, state), state)
 
@@ -45,6 +46,7 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
         name="classify",
         sampler=classifier.sampler,
         loss=classifier.loss,
+        weighting=classifier.weighting,
         mixing=NoMixing("none"),
         schedule=classifier.schedule,
         lr=classifier.lr,
@@ -96,6 +98,17 @@ def nearest_class_mean(session: Session, state: State, classifier: NearestClassM
     model = _restore(session, state)
     features = predict.features(model, session.train, session.compute)
     network.nearest_mean_head(model, classifier.distance, features, session.train.labels)
+    return _untrained(session, model, state)
+
+
+def adjust_logits(session: Session, state: State, classifier: LogitAdjustment) -> State:
+    """Subtract tau * log(prior) from the logits, by the head's bias. The prior is the training set's."""
+    model = _restore(session, state)
+    head = model.head
+    assert isinstance(head, nn.Linear)
+    prior = losses.log_prior(session.subset.classes["count"].to_numpy())
+    with torch.no_grad():
+        head.bias.sub_(classifier.tau * torch.tensor(prior, dtype=torch.float32, device=head.bias.device))
     return _untrained(session, model, state)
 
 

@@ -1,20 +1,72 @@
-"""Losses. Each takes logits (b, classes) and labels (b,) and gives their mean loss, a float32 scalar."""
+"""Losses. Each takes logits (b, classes) and labels (b,) and gives the batch's loss, a float32 scalar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from stages.longtail.params import LDAM, EffectiveNumber, Focal, LogitAdjusted, Loss, Weighting
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits.float(), labels)
+def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """(1 - p_y)^gamma times the cross-entropy, per sample (b,) (Lin et al. 2017; `decoupling` Eq. 4, softmax)."""
+    cross_entropy = F.cross_entropy(logits, labels, reduction="none")
+    return (1 - torch.exp(-cross_entropy)) ** gamma * cross_entropy
 
 
-def build(name: str, counts: np.ndarray) -> LossFunction:
-    """The loss called `name` for a training set with `counts` (classes,) images a class."""
-    return {"cross_entropy": cross_entropy}[name]
+def ldam_margins(counts: np.ndarray, max_margin: float) -> np.ndarray:
+    """Margins ~ n^(-1/4), float64 (classes,), the largest `max_margin` (Cao et al. 2019, Eq. 12 and section 5)."""
+    margins = counts.astype(np.float64) ** -0.25
+    return margins * (max_margin / margins.max())
+
+
+def ldam(logits: Tensor, labels: Tensor, margins: Tensor, scale: float) -> Tensor:
+    """Cross-entropy of scale * (cosines, the true class's less its margin), per sample (b,) (Cao et al., Eq. 13)."""
+    shifted = logits - F.one_hot(labels, logits.shape[1]) * margins
+    return F.cross_entropy(scale * shifted, labels, reduction="none")
+
+
+def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
+    """(1 - beta) / (1 - beta^n), float64 (classes,), scaled to a mean of 1 (Cui et al. 2019, Eq. 12 and section 4)."""
+    weights = (1 - beta) / (1 - np.power(beta, counts.astype(np.float64)))
+    return weights * (len(weights) / weights.sum())
+
+
+def log_prior(counts: np.ndarray) -> np.ndarray:
+    """Logarithm of each class's share of the training images, float64 (classes,)."""
+    return np.log(counts / counts.sum())
+
+
+def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.device) -> LossFunction:
+    """The loss for a training set with `counts` (classes,) images a class."""
+
+    def on_device(values: np.ndarray) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=device)
+
+    margins = on_device(ldam_margins(counts, loss.max_margin)) if isinstance(loss, LDAM) else None
+    shift = on_device(loss.tau * log_prior(counts)) if isinstance(loss, LogitAdjusted) else None
+    weights = None
+    if isinstance(weighting, EffectiveNumber):
+        weights = on_device(effective_number_weights(counts, weighting.beta))
+
+    def function(logits: Tensor, labels: Tensor) -> Tensor:
+        logits = logits.float()
+        if isinstance(loss, LDAM):
+            each = ldam(logits, labels, margins, loss.scale)  # type: ignore[arg-type]
+        elif isinstance(loss, Focal):
+            each = focal(logits, labels, loss.gamma)
+        else:
+            each = F.cross_entropy(logits if shift is None else logits + shift, labels, reduction="none")
+        if weights is None:
+            return each.mean()
+        weight = weights[labels]
+        total = weight.sum() if weighting.divide_by == "weights" else len(labels)  # type: ignore[union-attr]
+        return (weight * each).sum() / total
+
+    return function

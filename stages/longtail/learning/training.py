@@ -23,7 +23,7 @@ from stages.longtail.learning import losses, mixing, schedule
 from stages.longtail.learning.checkpoint import Scratch
 from stages.longtail.models.heads import ScaledHead
 from stages.longtail.models.network import Network, place
-from stages.longtail.params import MajorFeatureWeakening, Mixing, Protocol, Schedule
+from stages.longtail.params import Loss, MajorFeatureWeakening, Mixing, Protocol, Schedule, Weighting
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Phase:
 
     name: str  # represent or classify, as history.csv calls it
     sampler: str
-    loss: str
+    loss: Loss
+    weighting: Weighting
     mixing: Mixing
     schedule: Schedule
     lr: float
@@ -153,7 +154,7 @@ class Epochs:
     def __init__(self, phase: Phase, seed: int, images: Batches, compute: Compute):
         counts = np.bincount(images.labels_host)
         self.phase, self.seed, self.images, self.compute = phase, seed, images, compute
-        self.loss_function = losses.build(phase.loss, counts)
+        self.loss_function = losses.build(phase.loss, phase.weighting, counts, compute.device)
         self.weakening: mixing.Weakening | None = None
         if isinstance(phase.mixing, MajorFeatureWeakening):
             self.weakening = mixing.Weakening(phase.mixing, counts)
@@ -169,7 +170,8 @@ class Epochs:
             return draws.generator(self.seed, run.epoch, purpose, phase.stream)
 
         rate = schedule.learning_rate(phase.schedule, phase.lr, run.epoch, phase.epochs)
-        order = samplers.order(phase.sampler, images.labels_host, random("sampler"))
+        progress = run.epoch / phase.epochs
+        order = samplers.order(phase.sampler, images.labels_host, random("sampler"), progress)
         crops = augment.draw(phase.augment, len(order), images.pad, random("augment"))
         epoch = [torch.from_numpy(array).to(device) for array in (order, crops)]
         if self.weakening:

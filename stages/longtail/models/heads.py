@@ -7,6 +7,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class CosineHead(nn.Module):
+    """Cosine of the features and each class's weight vector, in [-1, 1]; LDAM scales it (Cao et al., section 5)."""
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.empty(classes, features).uniform_(-1, 1), dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(F.normalize(x.float(), dim=1), F.normalize(self.weight, dim=1))
+
+
 class ScaledHead(nn.Module):
     """LWS: logits f_j * (w_j . x) + b_j. The linear layer is frozen, the scales f (classes,) start at 1."""
 
@@ -42,9 +54,11 @@ class NearestMeanHead(nn.Module):
 
 
 def build(kind: str, features: int, classes: int) -> nn.Module:
-    """kind: linear, scaled, ncm_cosine or ncm_euclidean."""
+    """kind: linear, cosine, scaled, ncm_cosine or ncm_euclidean."""
     if kind == "linear":
         return nn.Linear(features, classes)
+    if kind == "cosine":
+        return CosineHead(features, classes)
     if kind == "scaled":
         return ScaledHead(features, classes)
     return NearestMeanHead(features, classes, kind.removeprefix("ncm_"))

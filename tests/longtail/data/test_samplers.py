@@ -111,3 +111,17 @@ def test_a_class_of_one_image_is_dealt_again_and_again():
     labels = np.array([0, 1, 0])
     dealt = samplers.deal(np.array([1, 1, 1]), labels, np.array([2, 1]), np.random.default_rng(0))
     assert dealt.tolist() == [1, 1, 1]
+
+
+def test_progressive_goes_from_instance_to_class_balanced_by_equation_2():
+    counts = np.array([6, 3, 1])
+    np.testing.assert_allclose(samplers.class_probabilities("progressive", counts, 0.0), counts / 10)
+    np.testing.assert_allclose(samplers.class_probabilities("progressive", counts, 1.0), 1 / 3)
+    expected = 0.75 * counts / 10 + 0.25 / 3
+    np.testing.assert_allclose(samplers.class_probabilities("progressive", counts, 0.25), expected)
+
+
+def test_progressive_draws_by_the_progress_it_is_given():
+    labels = np.repeat([0, 1], [900, 100])
+    drawn = samplers.order("progressive", labels, np.random.default_rng(0), 0.5)
+    assert abs((labels[drawn] == 1).mean() - 0.3) < 0.05  # half of 0.1 and half of 0.5

@@ -20,8 +20,10 @@ from stages.longtail.models import network as networks
 
 CPU = Compute(torch.device("cpu"), "fp32")
 RETRAIN = {"kind": "retrain", "sampler": "balanced", "loss": "cross_entropy", "epochs": 2, "lr": 0.1}
+RETRAIN |= {"weighting": "none"}
 RETRAIN |= {"weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}}
 HEAD, SCALE = RETRAIN | {"trained": "head"}, RETRAIN | {"trained": "scale"}
+PLAIN = {"loss": params.CrossEntropy(), "weighting": params.NoWeighting()}
 GRID = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
 
 
@@ -50,7 +52,7 @@ def represented(session, stop=2, **axes):
     """The state of a representation trained for `stop` epochs."""
     protocol, axes = session.params.protocol, {"sampler": "instance", "stop": stop, **axes}
     mixing = session.params.representation.mixing
-    phase = Phase.of_protocol(protocol, name="represent", loss="cross_entropy", mixing=mixing, **axes)
+    phase = Phase.of_protocol(protocol, name="represent", mixing=mixing, **PLAIN, **axes)
     key = session.trajectory()
     return session.train_seed(0, phase, key, lambda: networks.create(session.architecture, 0)) | {"trajectory": key}
 
@@ -97,9 +99,9 @@ def test_retraining_uses_its_own_sampler_and_its_own_stream_of_draws(session_of,
         seen.add((seed, epoch, phase))
         return generator(seed, epoch, purpose, phase)
 
-    def sampled(sampler, labels, random):
+    def sampled(sampler, labels, random, progress):
         seen.add(sampler)
-        return order(sampler, labels, random)
+        return order(sampler, labels, random, progress)
 
     monkeypatch.setattr(draws, "generator", stream)
     monkeypatch.setattr(samplers, "order", sampled)
@@ -182,7 +184,7 @@ def test_ncm_takes_its_means_from_the_training_images_as_they_are(session_of, di
 
 
 def test_going_on_unchanged_is_never_having_stopped(session_of):
-    session = session_of({"kind": "continue", "sampler": None, "loss": None})
+    session = session_of({"kind": "continue", "sampler": None, "loss": None, "weighting": None})
     branched = classifiers.classify(session, 0, represented(session))
     forget(session)
     whole = represented(session, stop=4)
@@ -194,15 +196,16 @@ def test_going_on_unchanged_is_never_having_stopped(session_of):
 
 
 def test_switching_goes_on_with_the_reversed_sampler(session_of):
-    session = session_of({"kind": "continue", "sampler": "reversed", "loss": None})
+    session = session_of({"kind": "continue", "sampler": "reversed", "loss": None, "weighting": None})
     state = represented(session)
     switched = classifiers.classify(session, 0, state)
     phase = Phase.of_protocol(
         session.params.protocol,
-        **{"name": "classify", "sampler": "reversed", "loss": "cross_entropy", "stop": 4},
+        **{"name": "classify", "sampler": "reversed", "stop": 4},
+        **PLAIN,
         mixing=session.params.representation.mixing,
     )
     network = networks.create(session.architecture, 0)
     assert equal(session.train_seed(0, phase, "another key", lambda: network, state), switched)
-    plain = session_of({"kind": "continue", "sampler": None, "loss": None})
+    plain = session_of({"kind": "continue", "sampler": None, "loss": None, "weighting": None})
     assert not equal(classifiers.classify(plain, 0, state), switched)

@@ -1,18 +1,109 @@
-"""The losses against NumPy."""
+"""Every loss against a case worked by hand or in plain NumPy from its equation."""
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stages.longtail.learning import losses
+from stages.longtail.params import LDAM, CrossEntropy, EffectiveNumber, Focal, LogitAdjusted, NoWeighting
 
-LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [-2.0, 0.0, 4.0], [1.0, 1.0, 1.0]])
-LABELS = np.array([0, 2, 2, 1])
+CPU = torch.device("cpu")
+COUNTS = np.array([100, 10, 1])
+CIFAR10_LT = np.array([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+LOGITS = torch.tensor([[2.0, 1.0, -1.0], [0.5, 0.0, 0.0], [-1.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
+LABELS = torch.tensor([0, 1, 2, 2])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_cross_entropy_is_the_mean_negative_log_likelihood_in_float32(dtype):
-    by_hand = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(LOGITS, LABELS, strict=True)])
-    loss = losses.build("cross_entropy", np.array([1, 1, 2]))(torch.tensor(LOGITS, dtype=dtype), torch.tensor(LABELS))
-    assert loss.dtype == torch.float32 and loss.shape == ()
-    assert loss.item() == pytest.approx(by_hand, rel=1e-6)
+def loss(kind, weighting=NoWeighting(), logits=LOGITS, labels=LABELS, counts=COUNTS):  # noqa: B008
+    return float(losses.build(kind, weighting, counts, CPU)(logits, labels))
+
+
+def by_hand(logits, labels):
+    """Cross-entropy a sample, in NumPy."""
+    logits = np.asarray(logits, np.float64)
+    return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+
+
+def test_cross_entropy_is_the_mean_over_the_batch():
+    assert loss(CrossEntropy()) == pytest.approx(by_hand(LOGITS, LABELS).mean(), rel=1e-6)
+
+
+def test_bf16_logits_are_raised_to_float32_first():
+    result = losses.build(CrossEntropy(), NoWeighting(), COUNTS, CPU)(LOGITS.bfloat16(), LABELS)
+    assert result.dtype == torch.float32
+
+
+def test_focal_is_equation_4_of_decoupling():
+    each = by_hand(LOGITS, LABELS)
+    expected = ((1 - np.exp(-each)) ** 2 * each).mean()
+    assert loss(Focal(gamma=2.0)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_focal_with_gamma_0_is_cross_entropy():
+    assert loss(Focal(gamma=0.0)) == pytest.approx(loss(CrossEntropy()), rel=1e-6)
+
+
+def test_ldam_margins_fall_with_the_fourth_root_and_the_rarest_class_has_the_largest():
+    margins = losses.ldam_margins(CIFAR10_LT, 0.5)
+    assert margins[-1] == 0.5 and margins.argmax() == 9
+    assert margins[0] == pytest.approx(0.5 * (50 / 5000) ** 0.25)  # 0.158
+    assert np.all(np.diff(margins) > 0)
+
+
+def test_ldam_lowers_the_true_logit_alone_and_scales():
+    margins = losses.ldam_margins(COUNTS, 0.5)
+    shifted = LOGITS.double().numpy().copy() / 4
+    cosines = torch.tensor(shifted.copy(), dtype=torch.float32)
+    shifted[np.arange(4), LABELS] -= margins[LABELS]
+    expected = by_hand(30 * shifted, LABELS).mean()
+    assert loss(LDAM(), logits=cosines) == pytest.approx(expected, rel=1e-5)
+
+
+def test_effective_number_weights_of_cifar10_ratio_100():
+    weights = losses.effective_number_weights(CIFAR10_LT, 0.9999)
+    raw = [1 / sum(0.9999**k for k in range(n)) for n in CIFAR10_LT]  # 1 / (1 + b + b^2 + ... + b^(n-1))
+    np.testing.assert_allclose(weights, np.array(raw) * 10 / sum(raw), rtol=1e-8)
+    assert weights.mean() == pytest.approx(1)
+
+
+def test_effective_number_weights_have_their_two_limits():
+    np.testing.assert_allclose(losses.effective_number_weights(COUNTS, 0.0), 1)
+    inverse = (1 / COUNTS) * 3 / (1 / COUNTS).sum()
+    np.testing.assert_allclose(losses.effective_number_weights(COUNTS, 0.9999999), inverse, rtol=1e-4)
+
+
+@pytest.mark.parametrize("divide_by", ["count", "weights"])
+def test_weighting_multiplies_each_sample_by_its_class_weight(divide_by):
+    weights = losses.effective_number_weights(COUNTS, 0.99)[LABELS]
+    total = 4 if divide_by == "count" else weights.sum()
+    expected = (weights * by_hand(LOGITS, LABELS)).sum() / total
+    weighting = EffectiveNumber(beta=0.99, divide_by=divide_by)
+    assert loss(CrossEntropy(), weighting) == pytest.approx(expected, rel=1e-5)
+
+
+def test_divided_by_the_weights_it_is_torchs_weighted_cross_entropy():
+    weights = torch.tensor(losses.effective_number_weights(COUNTS, 0.99), dtype=torch.float32)
+    weighting = EffectiveNumber(beta=0.99, divide_by="weights")
+    assert loss(CrossEntropy(), weighting) == pytest.approx(float(F.cross_entropy(LOGITS, LABELS, weights)), rel=1e-6)
+
+
+def test_logit_adjusted_with_tau_1_is_balanced_softmax():
+    odds = COUNTS * np.exp(LOGITS.double().numpy())  # n_j e^z_j, Ren et al. 2020, Eq. 3
+    expected = -np.log(odds[np.arange(4), LABELS] / odds.sum(1)).mean()
+    assert loss(LogitAdjusted(tau=1.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logit_adjusted_scales_the_prior_by_tau():
+    prior = np.log(COUNTS / 111)
+    assert loss(LogitAdjusted(tau=2.0)) == pytest.approx(by_hand(LOGITS.numpy() + 2 * prior, LABELS).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [CrossEntropy(), Focal(gamma=1.5), LDAM(), LogitAdjusted()])
+@pytest.mark.parametrize("weighting", [NoWeighting(), EffectiveNumber(beta=0.9)])
+def test_gradients(kind, weighting, monkeypatch):
+    """In float64: the loss works in float32 otherwise, too coarse for gradcheck."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    function = losses.build(kind, weighting, COUNTS, CPU)
+    logits = (LOGITS.double() / 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: function(z, LABELS), (logits,))

@@ -13,7 +13,7 @@ from stages.longtail.data.batches import Batches, Images
 from stages.longtail.errors import UserError
 from stages.longtail.learning import losses, mixing, training
 from stages.longtail.models import network as networks
-from stages.longtail.params import Constant, MajorFeatureWeakening, MultiStep, NoMixing
+from stages.longtail.params import Constant, CrossEntropy, MajorFeatureWeakening, MultiStep, NoMixing, NoWeighting
 
 CPU = Compute(torch.device("cpu"), "fp32")
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
@@ -36,7 +36,8 @@ class Kept:
 
 def phase(**changes):
     settings = {
-        **{"name": "represent", "sampler": "instance", "loss": "cross_entropy", "mixing": NoMixing("none")},
+        **{"name": "represent", "sampler": "instance", "loss": CrossEntropy(), "mixing": NoMixing()},
+        "weighting": NoWeighting(),
         **{"schedule": Constant("constant", 0), "lr": 0.1, "weight_decay": 5e-3, "momentum": 0.9, "batch_size": 16},
         **{"epochs": 3, "augment": "crop_flip", "stop": 3},
     }
@@ -158,9 +159,9 @@ def test_every_image_is_trained_on_once_and_the_last_smaller_batch_too(monkeypat
 
     def loss(logits, labels):
         seen.append(labels.tolist())
-        return losses.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, labels)
 
-    monkeypatch.setattr(losses, "build", lambda name, counts: loss)
+    monkeypatch.setattr(losses, "build", lambda *_: loss)
     trained(stop=1)
     assert [len(batch) for batch in seen] == [16, 16, 8]
     assert sorted(label for batch in seen for label in batch) == sorted(LABELS.tolist())
@@ -169,7 +170,7 @@ def test_every_image_is_trained_on_once_and_the_last_smaller_batch_too(monkeypat
 def test_the_last_smaller_batch_moves_the_weights(monkeypatch):
     whole = weights(trained(stop=1))
     steps = iter([1, 1, 0])
-    monkeypatch.setattr(losses, "build", lambda name, counts: lambda x, y: losses.cross_entropy(x, y) * next(steps))
+    monkeypatch.setattr(losses, "build", lambda *_: lambda x, y: F.cross_entropy(x, y) * next(steps))
     assert not equal(whole, weights(trained(stop=1)))
 
 
@@ -177,9 +178,9 @@ def test_a_loss_that_is_no_number_is_refused_by_epoch_and_step_and_its_checkpoin
     calls = iter(range(100))
 
     def loss(logits, labels):
-        return losses.cross_entropy(logits, labels) * (float("nan") if next(calls) == 4 else 1)
+        return F.cross_entropy(logits, labels) * (float("nan") if next(calls) == 4 else 1)
 
-    monkeypatch.setattr(losses, "build", lambda name, counts: loss)
+    monkeypatch.setattr(losses, "build", lambda *_: loss)
     run, kept = begin(phase()), Kept()
     monkeypatch.setattr(Kept, "write", lambda self, state, stage_ends: kept.states.append(state["epoch"]))
     with pytest.raises(UserError, match=r"seed 0 is nan at epoch 2, step 2: lower protocol\.lr"):

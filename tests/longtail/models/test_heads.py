@@ -92,3 +92,12 @@ def test_tau_0_is_the_identity_and_tau_1_gives_unit_norms():
     assert torch.equal(heads.tau_normalised(weight, 0.0), weight)
     assert unit.norm(dim=1).numpy() == pytest.approx(np.ones(12), abs=1e-6)
     assert (unit * weight.norm(dim=1, keepdim=True)).numpy() == pytest.approx(FEATURES, abs=1e-5)
+
+
+def test_cosine_head_gives_cosines_whatever_the_lengths():
+    head = heads.build("cosine", 3, 4)
+    x = torch.randn(5, 3)
+    weight = head.weight.detach()
+    expected = (x / x.norm(dim=1, keepdim=True)) @ (weight / weight.norm(dim=1, keepdim=True)).T
+    torch.testing.assert_close(head(x), expected)
+    torch.testing.assert_close(head(7 * x), expected)
