@@ -26,17 +26,15 @@ def main() -> None:
     )
     session = Session.open(args.params, args.raw, args.splits)
     path = args.representation / "checkpoint.pt"
-    learned = checkpoint.load(path)["seeds"]
+    branch = params.branch_epoch(args.params.protocol, args.params.representation)
     states = {}
-    for seed in args.params.seeds:
-        if seed not in learned:
-            raise UserError(f"{path} has no seed {seed}, which `seeds` asks for: run the represent stage again")
-        check(path, learned[seed], session)
-        states[seed] = classify(session, seed, learned[seed])
-    write_states(args.out, states)
+    for seed, state in checkpoint.load_seeds(path, args.params.seeds).items():
+        check(path, state, session, branch)
+        states[seed] = classify(session, seed, state)
+    write_states(args.out, states, branch)
 
 
-def check(path: Path, state: State, session: Session) -> None:
+def check(path: Path, state: State, session: Session, branch: int) -> None:
     """Refuse a representation that the parameters and the data do not describe."""
     for key, value in session.architecture.items():
         if state["architecture"][key] != value:
@@ -44,7 +42,6 @@ def check(path: Path, state: State, session: Session) -> None:
                 f"{path} is of another network: its {key} is {state['architecture'][key]}, the parameters and the data "
                 f"say {value}: run the represent stage again"
             )
-    branch = params.branch_epoch(session.params.protocol, session.params.representation)
     if state["epoch"] != branch:
         raise UserError(
             f"{path} stopped at epoch {state['epoch']}, but representation.branch says {branch}: run the represent "

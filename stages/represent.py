@@ -34,7 +34,7 @@ def main() -> None:
     for seed in args.params.seeds:
         state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
         states[seed] = state | {"trajectory": key}
-    write_states(args.out, states)
+    write_states(args.out, states, branch=phase.stop)
 
 
 if __name__ == "__main__":

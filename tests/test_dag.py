@@ -148,6 +148,7 @@ def test_imports_run_downwards_only() -> None:
     order = [
         "errors",
         "artifacts",
+        "schema",
         "params",
         "closure",
         "cli",

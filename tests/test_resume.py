@@ -12,6 +12,8 @@ import pytest
 import torch
 from conftest import Workplace, tiny
 
+from stages.longtail.artifacts import digest
+
 EPOCHS = 8
 
 
@@ -19,6 +21,10 @@ def long(**changes: object) -> dict:
     return tiny(**{"protocol__epochs": EPOCHS, "representation__mixing": {**MFW}, **changes})
 
 
+CRT = {
+    **{"kind": "retrain", "trained": "head", "sampler": "balanced", "loss": "cross_entropy", "weighting": "none"},
+    **{"epochs": 2, "lr": 0.1, "weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}},
+}
 MFW = {"kind": "mfw", "group": 2, "alpha": 2.0, "beta": 2.0, "deviation": "geometric"}
 
 
@@ -96,6 +102,24 @@ def test_a_representation_trained_to_the_end_leaves_joint_nothing_to_train(digit
     assert same(weights(digits.folder, "classifier"), weights(straight))
 
 
+def test_what_was_trained_before_does_not_show_in_the_outputs(digits: Workplace, straight: Path) -> None:
+    """crt after joint, whose later epochs its representation finds in .scratch/, is crt alone, to the byte."""
+    outputs = {}
+    for order in ("alone", "after joint"):
+        shutil.rmtree(digits.folder / ".scratch", ignore_errors=True)
+        if order == "after joint":
+            digits.write(long(representation__branch={"at": "start", "plus": 3}))
+            digits.ok("represent", "classify")
+        digits.write(long(classifier=CRT))
+        digits.ok("represent", "classify")
+        outputs[order] = [
+            (digits.folder / f"data/{stage}/{name}").read_bytes()
+            for stage in ("representation", "classifier")
+            for name in ("checkpoint.pt", "history.csv")
+        ]
+    assert outputs["alone"] == outputs["after joint"]
+
+
 def test_two_seeds_are_what_each_is_alone(digits: Workplace, straight: Path) -> None:
     digits.write(long(seeds=[1, 0]))
     digits.ok("represent")
@@ -105,11 +129,18 @@ def test_two_seeds_are_what_each_is_alone(digits: Workplace, straight: Path) -> 
     assert [row.split(",")[0] for row in rows[1:]] == ["1"] * EPOCHS + ["0"] * EPOCHS
 
 
-def test_changed_data_is_another_recipe(digits: Workplace, straight: Path) -> None:
+def test_changed_data_is_refused_until_it_is_described_and_then_another_recipe(
+    digits: Workplace, straight: Path
+) -> None:
     shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
-    meta = digits.folder / "data/raw/meta.json"
-    content = json.loads(meta.read_text())
-    content["digest"]["train"][0] = "0" * 64
-    meta.write_text(json.dumps(content))
     digits.write(long())
+    images = digits.folder / "data/raw/train_images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    digits.refused("represent", "train_images.npy", "run the download stage again")
+    meta = digits.folder / "data/raw/meta.json"
+    described = json.loads(meta.read_text())
+    described["digest"]["train"][0] = digest(images)
+    meta.write_text(json.dumps(described))
     assert "epoch 1 of" in digits.run("represent").stdout

@@ -46,6 +46,10 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except OSError as error:
         sys.exit(f"error: {_one_line(error)}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+            raise
+        sys.exit("error: out of memory: lower protocol.batch_size, run fewer jobs at once, or use a larger machine")
     except Interrupted as signal_name:
         print(
             f"stopped by {signal_name}: run the same command again to go on after the last finished epoch",

@@ -21,7 +21,7 @@ from stages.longtail.schema import Count, NonNegative, Positive, Range, build, s
 class Dataset:
     name: Literal["digits", "cifar10", "cifar100", "folder"]
     root: str | None  # where the files are or go; null: $LONGTAIL_DATA, else data/downloads
-    size: Annotated[int, Range(1, 1024)]  # pixels a side; images of a folder are resized to it
+    size: Annotated[int, Range(5, 1024)]  # pixels a side; images of a folder are resized to it
     watch: str  # the path that DVC hashes to see that the source changed; the folder itself for a folder dataset
 
 
@@ -314,6 +314,8 @@ def check(params: Params) -> None:
         schedule = getattr(params._section(name), "schedule", None)
         if isinstance(schedule, MultiStep) and list(schedule.milestones) != sorted(set(schedule.milestones)):
             raise UserError(f"{params.path}: {name}.schedule.milestones must increase: {list(schedule.milestones)}")
+    if "protocol" in params.names and params.protocol.width % 2:
+        raise UserError(f"{params.path}: protocol.width must be even, found {params.protocol.width}")
     if {"protocol", "representation"} <= set(params.names):
         branch_epoch(params.protocol, params.representation)
     if {"representation", "classifier"} <= set(params.names):

@@ -57,7 +57,9 @@ def build(hint: Any, value: Any, key: str) -> Any:
         if value != value or abs(value) > sys.float_info.max:
             raise UserError(f"{key}: expected a finite number, found {value!r}")
         return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
+    if hint in (int, str) and type(value) is hint:
+        if hint is int and abs(value) >= 2**63:
+            raise UserError(f"{key}: the number has too many digits")
         return value
     raise UserError(f"{key}: expected {hint.__name__}, found {value!r}")
 

@@ -33,6 +33,7 @@ from stages.longtail.learning import training
 from stages.longtail.models import network
 
 STEPS = 25
+CIFAR = params.Dataset("cifar10", None, 32, "")
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = network.Architecture(backbone="resnet32", width=16, channels=3, classes=10, head="linear")
 
@@ -61,9 +62,8 @@ class PlainImages(Dataset):
 
 def read() -> tuple[Images, np.ndarray]:
     """Training images and the positions of the long-tailed subset."""
-    dataset = params.Dataset("cifar10", None, 32, "")
-    if (sources.root_of(dataset) / "cifar-10-batches-py").is_dir():
-        part = sources.load(dataset).train
+    if (sources.root_of(CIFAR) / "cifar-10-batches-py").is_dir():
+        part = sources.load(CIFAR).train
     else:
         print("no CIFAR-10 at $LONGTAIL_DATA: random images instead")
         part = sources.Division(
@@ -146,30 +146,28 @@ def repeated(function: Callable[[], Any], device: torch.device) -> float:
 
 
 def peak_memory() -> str:
-    """Peak resident memory of `represent` on CIFAR-10-LT for two epochs of a ResNet-8, in a process of its own."""
-    import resource
-
+    """Peak resident memory of `represent` on CIFAR-10-LT for two epochs of a ResNet-32, in a process of its own."""
+    stage = "import resource, sys; from stages import represent; sys.argv[1:] = []; represent.main(); "
+    stage += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     with tempfile.TemporaryDirectory() as folder:
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
-        values["dataset"] |= {
-            "name": "cifar10",
-            "size": 32,
-            "root": str(sources.root_of(params.Dataset("cifar10", None, 32, "")).resolve()),
-        }
+        root = str(sources.root_of(CIFAR).resolve())
+        values["dataset"] |= {"name": "cifar10", "size": 32, "root": root}
         values["split"] |= {"n_max": None, "ratio": 100}
         values["protocol"] |= {"epochs": 2, "pad": 4, "augment": "crop_flip", "backbone": "resnet32"}
         values["protocol"]["schedule"] = {"kind": "constant", "warmup": 0}
         Path(folder, "params.yaml").write_text(yaml.safe_dump(values))
-        for stage in ("download", "split", "represent"):
-            subprocess.run(
-                [sys.executable, "-m", f"stages.{stage}"],
+        for command in (["-m", "stages.download"], ["-m", "stages.split"], ["-c", stage]):
+            done = subprocess.run(
+                [sys.executable, *command],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 check=True,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                text=True,
             )
-    return f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20:.2f} GiB"
+    return f"{int(done.stdout.split()[-1]) / 2**20:.2f} GiB"
 
 
 def main() -> None:
@@ -197,8 +195,8 @@ def main() -> None:
         )
     table = pd.DataFrame(results).assign(ratio=lambda frame: (frame.ours / frame.plain).round(2))
     print(table.round({"plain": 0, "ours": 0}).to_markdown(index=False))
-    if (sources.root_of(params.Dataset("cifar10", None, 32, "")) / "cifar-10-batches-py").is_dir():
-        print(f"peak memory of the stages on CIFAR-10-LT, two epochs: {peak_memory()}")
+    if (sources.root_of(CIFAR) / "cifar-10-batches-py").is_dir():
+        print(f"peak memory of represent on CIFAR-10-LT, two epochs: {peak_memory()}")
 
 
 if __name__ == "__main__":

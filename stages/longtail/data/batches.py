@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.longtail.artifacts import read_array, read_json
+from stages.longtail.artifacts import digest, read_array, read_json
 from stages.longtail.data import augment
 from stages.longtail.errors import UserError
 
@@ -19,18 +19,20 @@ class Images:
 
     images: np.ndarray
     labels: np.ndarray
-    digest: str
+    digest: list[str]  # sha256 of the two arrays
     mean: list[float]
     std: list[float]
 
 
 def read_division(raw: Path, division: str) -> Images:
-    """Read what the download stage wrote. division: train or test."""
+    """Read what the download stage wrote, verified by its checksums. division: train or test."""
     meta = read_json(raw / "meta.json")
+    for kind, expected in zip(("images", "labels"), meta["digest"][division], strict=True):
+        path = raw / f"{division}_{kind}.npy"
+        if digest(path) != expected:
+            raise UserError(f"{path} is not what {raw}/meta.json describes: run the download stage again")
     images = read_array(raw / f"{division}_images.npy", mmap=True)
     labels = read_array(raw / f"{division}_labels.npy")
-    if len(images) != len(labels):
-        raise UserError(f"{raw}/{division}_images.npy and _labels.npy differ in length: run the download stage again")
     return Images(images, labels, meta["digest"][division], meta["mean"], meta["std"])
 
 

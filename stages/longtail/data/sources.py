@@ -125,6 +125,10 @@ def _download_cifar(reader: Any, root: Path) -> None:
             raise UserError(
                 f"{archive} is truncated or altered (its md5 is not the official one): delete it and run again"
             )
+        if not hasattr(tarfile, "data_filter"):
+            raise UserError(
+                f"Python 3.11.4 or newer unpacks {archive} safely: use one, or unpack it yourself in {root}"
+            )
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(scratch, filter="data")
@@ -150,8 +154,13 @@ def _folder(dataset: Dataset) -> Source:
 
 def _measured(classes: list[str], train: Division, test: Division) -> Source:
     """A source normalised by the mean and standard deviation of its own training pixels, rounded to four digits."""
-    pixels = train.images.reshape(-1, train.images.shape[-1]) / 255
-    mean, std = pixels.mean(0).round(4).tolist(), pixels.std(0).round(4).clip(1e-4).tolist()
+    levels = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(train.images.shape[-1]):
+        share = np.bincount(train.images[..., channel].ravel(), minlength=256) / train.images[..., channel].size
+        average = float(share @ levels)
+        mean.append(round(average, 4))
+        std.append(max(1e-4, round(float(share @ (levels - average) ** 2) ** 0.5, 4)))
     return Source(classes, train, test, mean, std)
 
 

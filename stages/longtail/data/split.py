@@ -19,6 +19,12 @@ class Subset:
     held: np.ndarray
     classes: pd.DataFrame
 
+    def counts(self, labels: np.ndarray) -> list[int]:
+        """Kept images of each class, by the division's labels (n,); empty if they point beyond them."""
+        if len(self.kept) and self.kept.max() >= len(labels):
+            return []
+        return np.bincount(labels[self.kept], minlength=len(self.classes)).tolist()
+
     @property
     def shots(self) -> list[str]:
         return self.classes["shot"].tolist()

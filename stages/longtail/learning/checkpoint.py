@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from stages.longtail import closure
 from stages.longtail.artifacts import atomic
 from stages.longtail.errors import UserError
 
-SCRATCH = Path(".scratch")
+SCRATCH = Path(os.environ.get("LONGTAIL_SCRATCH") or ".scratch")
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -53,10 +56,19 @@ def load(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """The states of these seeds from the checkpoint that a stage handed on."""
+    states = load(path).get("seeds", {})
+    for seed in seeds:
+        if seed not in states:
+            raise UserError(f"{path} has no seed {seed}, which `seeds` asks for: run again the stage that makes it")
+    return {seed: states[seed] for seed in seeds}
+
+
 def recipe_key(**parts: Any) -> str:
-    """A hash of all that decides the weights: parameters, data, the code of training, torch's version."""
-    parts["code"] = closure.digest("stages.longtail.learning.classifiers")
-    parts["torch"] = torch.__version__
+    """A hash of all that decides the weights: parameters, data, the code that trains, the libraries that draw."""
+    parts["code"] = [closure.digest("stages.represent"), closure.digest("stages.classify")]
+    parts["versions"] = [torch.__version__, np.__version__]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 

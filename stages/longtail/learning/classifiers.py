@@ -69,7 +69,7 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
         return model
 
     result = session.train_seed(seed, phase, session.key_after(state, classifier), begin)
-    return result | {"history": state["history"] + result["history"]}
+    return result | {"history": state["history"], "head_history": result["history"]}
 
 
 def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> State:
@@ -90,7 +90,7 @@ def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> S
     with torch.no_grad():
         head.weight.copy_(heads.tau_normalised(weight, tau))
         head.bias.zero_()
-    return _untrained(session, model, state)
+    return _untrained(session, model, state) | {"tau": tau}
 
 
 def nearest_class_mean(session: Session, state: State, classifier: NearestClassMean) -> State:
@@ -117,11 +117,12 @@ def _restore(session: Session, state: State) -> network.Network:
 
 
 def _untrained(session: Session, model: network.Network, state: State) -> State:
-    """A state whose head came without training: the history gets one row, of the same epoch."""
+    """A state whose head came without training."""
     tests = {f"test_{group}": value for group, value in session.test_accuracy(model).items()}
     return {
         "epoch": state["epoch"],
         "architecture": dict(model.architecture),
         "network": dict(model.state_dict()),
-        "history": [*state["history"], {"stage": "classify", "epoch": state["epoch"], **tests}],
+        "history": state["history"],
+        "head_history": [{"epoch": 0, **tests}],
     }

@@ -17,13 +17,14 @@ from stages.longtail.artifacts import write_csv
 from stages.longtail.compute import Compute
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
+from stages.longtail.errors import UserError
 from stages.longtail.learning import checkpoint, training
 from stages.longtail.learning.progress import Progress
 from stages.longtail.measure import accuracy, predict
 from stages.longtail.models.network import Architecture, Network
 from stages.longtail.params import Classifier, Params
 
-HISTORY = ["seed", "stage", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
+HISTORY = ["seed", "part", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
 State = dict[str, Any]  # of one seed, see training.Run.state
 
 
@@ -45,6 +46,8 @@ class Session:
         device = compute.resolve(params.runtime)
         subset = split.read(splits)
         train, test = read_division(raw, "train"), read_division(raw, "test")
+        if subset.counts(train.labels) != subset.classes["count"].tolist():
+            raise UserError(f"{splits} is of other images than {raw}: run the split stage again")
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
         return cls(
@@ -80,13 +83,18 @@ class Session:
         Its checkpoints serve every stage that trains along the same path: joint's later epochs are those of a
         representation that is trained to the end.
         """
-        axes = asdict(self.params.representation)
-        del axes["branch"]
-        return self._key(representation=axes)
+        return self._key(representation=self._axes())
 
     def key_after(self, state: State, classifier: Classifier) -> str:
         """The key of what follows a representation: what it follows from, at which epoch, and all that is new."""
-        return self._key(after=state["trajectory"], epoch=state["epoch"], classifier=asdict(classifier))
+        return self._key(
+            after=state["trajectory"], epoch=state["epoch"], classifier=asdict(classifier), representation=self._axes()
+        )
+
+    def _axes(self) -> dict[str, Any]:
+        axes = asdict(self.params.representation)
+        del axes["branch"]
+        return axes
 
     def _key(self, **recipe: Any) -> str:
         protocol = asdict(self.params.protocol)
@@ -129,8 +137,17 @@ class Session:
         return run.state()
 
 
-def write_states(folder: Path, states: dict[int, State]) -> None:
-    """Hand on every seed's state as checkpoint.pt, and the epochs so far as history.csv."""
-    rows = [{"seed": seed, **row} for seed, state in states.items() for row in state["history"]]
+def write_states(folder: Path, states: dict[int, State], branch: int) -> None:
+    """Hand on every seed's state as checkpoint.pt, and the epochs so far as history.csv.
+
+    part: represent up to the branch epoch, continue after it; head: epochs of a head on the frozen representation,
+    which count on from the representation's.
+    """
+    rows = []
+    for seed, state in states.items():
+        for row in state["history"]:
+            rows.append({"seed": seed, "part": "represent" if row["epoch"] <= branch else "continue", **row})
+        for row in state.get("head_history", []):
+            rows.append({"seed": seed, "part": "head", **row, "epoch": branch + row["epoch"]})
     write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
     checkpoint.save(folder / "checkpoint.pt", {"seeds": states})

@@ -30,7 +30,7 @@ from stages.longtail.params import Loss, MajorFeatureWeakening, Mixing, Protocol
 class Phase:
     """Everything about a stretch of training but the data, the seed and the network."""
 
-    name: str  # represent or classify, as history.csv calls it
+    name: str  # represent or classify, for the progress bar
     sampler: str
     loss: Loss
     weighting: Weighting
@@ -62,7 +62,7 @@ class Phase:
 
 @dataclass
 class Run:
-    """A network on its way through epochs. `history` has a dict an epoch, the columns of history.csv less the seed."""
+    """A network on its way through epochs. `history` has a dict an epoch: epoch, lr, loss, train_acc, test_*."""
 
     network: Network
     trained: list[Tensor]
@@ -139,10 +139,16 @@ def train(
     """
     epochs = Epochs(phase, seed, images, compute)
     while run.epoch < phase.stop:
-        row = {"stage": phase.name, "epoch": run.epoch + 1, **epochs.next(run)}
+        row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next(run)}
         run.epoch += 1
-        if run.epoch % test_every == 0 or run.epoch in (phase.stop, phase.epochs):
+        # Not at phase.stop: the history must not tell where another stage took over.
+        if run.epoch % test_every == 0 or run.epoch == phase.epochs:
             row |= {f"test_{group}": value for group, value in test(run.network).items()}
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in run.trained):
+            raise UserError(
+                f"seed {seed} has weights that are no numbers after epoch {run.epoch}: lower protocol.lr, or "
+                "classifier.lr if this is the classify stage"
+            )
         run.history.append(row)
         scratch.write(run.state(), stage_ends=run.epoch == phase.stop)
         report(run)

@@ -29,12 +29,10 @@ def metrics(matrices: Sequence[np.ndarray], history: pd.DataFrame, shots: Sequen
 def best_epoch(rows: pd.DataFrame) -> dict[str, float]:
     """Test accuracies at the best tested epoch of one seed, with that epoch.
 
-    A method whose head is made after the representation (the epochs of its classify rows do not go on from those of
-    its represent rows) is searched in its classify rows alone: the representation's own head is another method.
+    Where the head was made after the representation, among its rows alone: the representation's head is another method.
     """
-    represent, classify = rows[rows.stage == "represent"], rows[rows.stage == "classify"]
-    goes_on = classify.empty or classify.epoch.iloc[0] == represent.epoch.iloc[-1] + 1
-    tested = (rows if goes_on else classify).dropna(subset="test_all")
+    heads = rows[rows.part == "head"]
+    tested = (rows if heads.empty else heads).dropna(subset="test_all")
     row = tested.loc[tested.test_all.idxmax()]
     accuracies = {group: float(row[f"test_{group}"]) for group in GROUPS if pd.notna(row[f"test_{group}"])}
     return {**accuracies, "epoch": float(row.epoch)}

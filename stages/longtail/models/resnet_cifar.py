@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}  # blocks in each of 3 groups
-GROUPS = 4  # the first convolution and three groups of blocks
 
 
 class Block(nn.Module):

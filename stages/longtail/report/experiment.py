@@ -51,10 +51,10 @@ def table(
     ]
     if where:
         lines.append(f"Published: {where}.")
+    elif changed:
+        lines.append(f"Not the presets as they are, so beside no published number: {'; '.join(changed)}.")
     else:
-        lines.append("No published number has this method, data set, profile, ratio, backbone and schedule.")
-    if changed:
-        lines.append(f"Not the presets as they are: {'; '.join(changed)}.")
+        lines.append("No published number has this method, data set, profile, ratio and protocol.")
     return "\n".join(lines) + "\n"
 
 

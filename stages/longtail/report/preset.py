@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from stages.longtail.errors import UserError
 from stages.longtail.params import Params
 
 # What decides a result; the cell of the table itself (profile, ratio), the seeds and the machine do not count.
@@ -14,8 +15,14 @@ FREE = {"dataset.root", "dataset.watch", "split.profile", "split.ratio"}
 
 def deviations(params: Params, conf: Path) -> list[str]:
     """Keys whose values differ from the presets of this dataset, protocol and method, as 'key: preset -> value'."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
+    try:
+        from hydra import compose, initialize_config_dir
+        from omegaconf import OmegaConf
+    except ImportError:
+        raise UserError(
+            "the tables stage compares the parameters with conf/ by hydra, which is not installed: run it where "
+            "requirements.txt is (the other stages do without)"
+        ) from None
 
     overrides = [
         f"dataset={params.dataset.name}",

@@ -40,20 +40,19 @@ def read(path: Path) -> pd.DataFrame:
 def cell(params: Params, folder: Path) -> tuple[str, dict[str, float]]:
     """The published accuracies of an experiment's method at its protocol's paper: where they stand, and group -> top-1.
 
-    ('', {}) if its paper prints none. A number that several tables repeat is taken from the first. Where the paper does
-    not state the epochs, its protocol's count.
+    ('', {}) if its paper prints none. A number that several tables repeat is taken from the first. Meant for parameters
+    that are the presets': where a paper does not state the epochs, any number of them matches.
     """
     path = folder / f"{params.protocol.name}.csv"
     if not path.is_file():
         return "", {}
     frame = read(path)
-    ratio = params.split.ratio if params.split.profile != "none" else float("nan")
     rows = frame[
         (frame.method == params.method)
         & (frame.dataset == params.dataset.name)
         & (frame.backbone == params.protocol.backbone)
         & (frame.profile == params.split.profile)
-        & (frame.ratio == ratio)
+        & (frame.ratio == params.split.ratio)
         & (frame.epochs.isna() | (frame.epochs == params.protocol.epochs))
         & (frame.variant == "")
         & (frame.measure == "top1")

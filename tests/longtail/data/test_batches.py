@@ -1,5 +1,7 @@
 """Batches against plain NumPy, and the reading of a division."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -68,17 +70,23 @@ def test_normalising_leaves_the_stored_pixels_alone():
 def write_division(folder, images, labels):
     write_array(folder / "train_images.npy", images)
     write_array(folder / "train_labels.npy", labels)
-    write_json(folder / "meta.json", {"digest": {"train": "abc", "test": ""}, "mean": MEAN, "std": STD})
+    digests = [hashlib.sha256((folder / f"train_{kind}.npy").read_bytes()).hexdigest() for kind in ("images", "labels")]
+    write_json(folder / "meta.json", {"digest": {"train": digests}, "mean": MEAN, "std": STD})
 
 
 def test_read_division_gives_back_what_was_written(tmp_path):
     write_division(tmp_path, PIXELS, LABELS)
     division = read_division(tmp_path, "train")
     assert (division.images == PIXELS).all() and (division.labels == LABELS).all()
-    assert (division.digest, division.mean, division.std) == ("abc", MEAN, STD)
+    assert (len(division.digest), division.mean, division.std) == (2, MEAN, STD)
 
 
-def test_images_and_labels_of_different_length_are_refused(tmp_path):
-    write_division(tmp_path, PIXELS, LABELS[:-1])
-    with pytest.raises(UserError, match=r"train_images\.npy and _labels\.npy differ in length"):
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_an_array_that_is_not_the_described_one_is_refused(tmp_path, kind):
+    write_division(tmp_path, PIXELS, LABELS)
+    path = tmp_path / f"train_{kind}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"train_{kind}\.npy is not what .* describes"):
         read_division(tmp_path, "train")

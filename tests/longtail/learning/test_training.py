@@ -248,16 +248,17 @@ def test_the_seed_the_stream_and_the_epoch_decide_the_draws():
     assert not equal(plain, weights(later))
 
 
-def test_tests_come_every_so_many_epochs_and_at_the_last_and_leave_training_alone():
+@pytest.mark.parametrize(("epochs", "tested"), [(5, [2, 4, 5]), (9, [2, 4])])
+def test_tests_come_every_so_many_epochs_and_at_the_schedules_last_and_leave_training_alone(epochs, tested):
     def test(network):
         network.eval()
         return {"all": 50.0, "few": 10.0}
 
-    settings = phase(epochs=9, stop=5)
+    settings = phase(epochs=epochs, stop=5)
     run, untested = begin(settings), begin(settings)
     kept = go(run, settings, test=test, test_every=2)
     go(untested, settings, test_every=100)
-    assert [row["epoch"] for row in run.history if row.get("test_all") == 50 and row["test_few"] == 10] == [2, 4, 5]
+    assert [row["epoch"] for row in run.history if row.get("test_all") == 50 and row["test_few"] == 10] == tested
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5]
     assert equal(weights(run), weights(untested))
     assert kept.ends == [False, False, False, False, True]

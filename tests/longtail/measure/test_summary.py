@@ -12,8 +12,8 @@ NAN = float("nan")
 
 
 def history(*rows, seed=0):
-    """Rows of (stage, epoch, test accuracy of all, of few)."""
-    table = pd.DataFrame(rows, columns=["stage", "epoch", "test_all", "test_few"])
+    """Rows of (part, epoch, test accuracy of all, of few)."""
+    table = pd.DataFrame(rows, columns=["part", "epoch", "test_all", "test_few"])
     return table.assign(seed=seed, test_many=2 * table.test_all - table.test_few, test_medium=NAN)
 
 
@@ -41,22 +41,22 @@ def test_two_seeds_give_means_and_the_deviation_of_a_sample():
 
 
 def test_the_best_epoch_of_a_method_that_goes_on_may_lie_before_the_branch():
-    rows = joined(PLAIN, history(("classify", 4, 58.0, 30.0), ("classify", 5, 59.0, 30.0)))
+    rows = joined(PLAIN, history(("continue", 4, 58.0, 30.0), ("continue", 5, 59.0, 30.0)))
     assert summary.best_epoch(rows)["epoch"] == 2
 
 
 def test_the_best_epoch_of_a_retrained_head_is_one_of_its_own_epochs():
-    rows = joined(PLAIN, history(("classify", 1, 50.0, 30.0), ("classify", 2, 52.0, 31.0)))
-    assert summary.best_epoch(rows) == {"all": 52, "many": 73, "few": 31, "epoch": 2}
+    rows = joined(PLAIN, history(("head", 4, 50.0, 30.0), ("head", 5, 52.0, 31.0)))
+    assert summary.best_epoch(rows) == {"all": 52, "many": 73, "few": 31, "epoch": 5}
 
 
 def test_the_best_epoch_of_an_untrained_head_is_the_one_that_it_was_made_at():
-    rows = joined(PLAIN, history(("classify", 3, 45.0, 40.0)))
+    rows = joined(PLAIN, history(("head", 3, 45.0, 40.0)))
     assert summary.best_epoch(rows) == {"all": 45, "many": 50, "few": 40, "epoch": 3}
 
 
-def test_a_retrained_head_of_one_epoch_after_a_representation_of_one_is_not_taken_for_going_on():
-    rows = joined(history(("represent", 1, 80.0, 1.0)), history(("classify", 1, 50.0, 30.0)))
+def test_epochs_of_another_methods_head_never_count_for_a_new_head():
+    rows = joined(PLAIN, history(("continue", 4, 80.0, 1.0)), history(("head", 5, 50.0, 30.0)))
     assert summary.best_epoch(rows)["all"] == 50
 
 
