@@ -102,6 +102,38 @@ def digits(workplace: Workplace, split_digits: Path) -> Workplace:
     return workplace
 
 
+@pytest.fixture
+def here(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """A workplace that is the working directory."""
+    monkeypatch.chdir(workplace.folder)
+    return workplace
+
+
+@pytest.fixture
+def ready(here: Workplace, split_digits: Path) -> Workplace:
+    """The digits, split."""
+    shutil.copytree(split_digits / "data", "data")
+    return here
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
+    """A folder in which represent, classify and evaluate have run, too."""
+    place = Workplace(tmp_path_factory.mktemp("finished"))
+    place.write(tiny())
+    shutil.copytree(split_digits / "data", place.folder / "data")
+    place.ok("represent", "classify", "evaluate")
+    return place.folder
+
+
+@pytest.fixture
+def trained(here: Workplace, finished: Path) -> Workplace:
+    """All stages but tables have run."""
+    for folder in ("data", "reports", ".scratch"):
+        shutil.copytree(finished / folder, folder)
+    return here
+
+
 @pytest.fixture(scope="session")
 def cifar_root() -> Path:
     root = Path(os.environ.get("LONGTAIL_DATA", ""))

@@ -1,0 +1,392 @@
+"""Parameters: what is unknown, missing, of a wrong type or out of range is refused with a line that names the key."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, tiny
+
+from stages.longtail import params
+from stages.longtail.errors import UserError
+
+Keys = tuple[str | int, ...]
+
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text())
+INTEGERS = {
+    *("dataset.size", "split.n_max", "split.seed", "split.holdout", "split.many", "split.few", "seeds[0]"),
+    *("protocol.width", "protocol.epochs", "protocol.batch_size", "protocol.pad", "protocol.schedule.warmup"),
+    *("protocol.schedule.milestones[0]", "representation.branch.plus", "runtime.test_every", "runtime.threads"),
+}
+FRACTIONS = {
+    *("split.ratio", "protocol.lr", "protocol.momentum", "protocol.weight_decay", "protocol.schedule.gamma"),
+}
+NULLABLE = {"dataset.root", "split.n_max", "runtime.threads", "classifier.sampler", "classifier.loss"} | {
+    "classifier.weighting"
+}
+FREE_TEXT = {"method", "protocol.name", "dataset.root", "dataset.watch"}
+
+
+def leaves(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Every value that is no container, with the keys that lead to it."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, (*keys, key))
+    else:
+        yield keys, value
+
+
+def dotted(keys: Keys) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def numbers(value: Any) -> list[Keys]:
+    return [keys for keys, leaf in leaves(value) if type(leaf) in (int, float)]
+
+
+def with_value(raw: dict[str, Any], keys: Keys, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(raw)
+    at(raw, keys[:-1])[keys[-1]] = value
+    return raw
+
+
+def without(raw: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    raw = copy.deepcopy(raw)
+    del at(raw, keys[:-1])[keys[-1]]
+    return raw
+
+
+def at(raw: Any, keys: Keys) -> Any:
+    for key in keys:
+        raw = raw[key]
+    return raw
+
+
+def merged(raw: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = {key: merged(raw[key], over[key]) for key in raw.keys() & over.keys() if isinstance(raw[key], dict)}
+    return raw | over | both
+
+
+def with_preset(path: Path) -> tuple[dict[str, Any], list[Keys]]:
+    """The committed parameters with a file of conf/ put in, and the numbers that came from it."""
+    text = path.read_text()
+    preset, base = yaml.safe_load(text), COMMITTED
+    for item in preset.pop("defaults", []):
+        if isinstance(item, dict) and next(iter(item)).startswith("override /"):
+            ((group, name),) = item.items()
+            file = ROOT / "conf" / group.removeprefix("override /") / f"{name}.yaml"
+            base = {**base, file.parent.name: with_preset(file)[0][file.parent.name]}
+    for keys, leaf in list(leaves(preset)):
+        if isinstance(leaf, str) and leaf.startswith("${"):
+            preset = with_value(preset, keys, at(merged(base, preset), tuple(leaf[2:-1].split("."))))
+    group = path.parent.name
+    if group == "representation":
+        preset = {"representation": {"branch": COMMITTED["representation"]["branch"], **preset}}
+    elif group == "classifier":
+        preset = {"classifier": preset}
+        return {**base, **preset}, numbers(preset)
+    else:
+        assert path.name == "config.yaml" or "@package _global_" in text, f"{path}: in which section does it belong?"
+    return merged(base, preset), numbers(preset)
+
+
+def named(message: str, keys: Keys, what: str = "") -> bool:
+    """Does the message name the key (or its .kind, which a text alone stands for), and then say `what`?"""
+    return re.search(rf" {re.escape(dotted(keys))}(\.kind)?: {re.escape(what)}", message) is not None
+
+
+def load(tmp_path: Path, raw: Any) -> params.Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return params.load(path)
+
+
+def refused(tmp_path: Path, raw: Any, *words: str) -> str:
+    """Load parameters that must be refused in a message that has every word."""
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, raw)
+    message = str(caught.value)
+    for word in words:
+        assert word in message, f"{word!r} is not in {message!r}"
+    return message
+
+
+PRESETS = [path for path in sorted((ROOT / "conf").rglob("*.yaml")) if with_preset(path)[1]]
+
+
+def test_the_committed_parameters_are_accepted(tmp_path: Path) -> None:
+    loaded = load(tmp_path, COMMITTED)
+    assert loaded.protocol.epochs == 30 and loaded.split.ratio == 20.0 and loaded.seeds == (0,)
+
+
+def test_every_number_of_the_committed_parameters_is_walked() -> None:
+    found = {dotted(keys) for keys in numbers(COMMITTED)}
+    assert found == INTEGERS | FRACTIONS
+
+
+@pytest.mark.parametrize("value", [-1, -0.5])
+def test_a_negative_number_anywhere_in_the_committed_parameters_is_refused(tmp_path: Path, value: float) -> None:
+    for keys in numbers(COMMITTED):
+        wrong = "expected int" if value == -0.5 and dotted(keys) in INTEGERS else "must be a"
+        refused(tmp_path, with_value(COMMITTED, keys, value), f" {dotted(keys)}: {wrong}", str(value))
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.relative_to(ROOT / "conf").as_posix())
+def test_a_negative_number_anywhere_in_a_preset_is_refused(tmp_path: Path, path: Path) -> None:
+    raw, found = with_preset(path)
+    load(tmp_path, raw)
+    for keys in found:
+        refused(tmp_path, with_value(raw, keys, -1), f" {dotted(keys)}: must be a", "-1")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), float("-inf"), 10**400], ids=["nan", "inf", "-inf", "huge"]
+)
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
+    for key in FRACTIONS:
+        refused(tmp_path, with_value(COMMITTED, tuple(key.split(".")), value), f" {key}: expected a finite number")
+    if value != 10**400:
+        refused(tmp_path, tiny(protocol__epochs=value), " protocol.epochs: expected int")
+
+
+@pytest.mark.parametrize("value", ["1", "", True, [1], {"a": 1}, None], ids=repr)
+def test_no_number_may_be_something_else(tmp_path: Path, value: Any) -> None:
+    for keys in numbers(COMMITTED):
+        if not (value is None and dotted(keys) in NULLABLE):
+            refused(tmp_path, with_value(COMMITTED, keys, value), f" {dotted(keys)}: expected ", repr(value))
+
+
+def test_an_integer_may_not_be_a_fraction(tmp_path: Path) -> None:
+    for keys in numbers(COMMITTED):
+        if dotted(keys) in INTEGERS:
+            for value in (1.5, 1.0):
+                refused(tmp_path, with_value(COMMITTED, keys, value), f" {dotted(keys)}: expected int, found {value}")
+
+
+@pytest.mark.parametrize("value", [1, True, ["exp"], {"a": "exp"}, None], ids=repr)
+def test_no_text_may_be_something_else(tmp_path: Path, value: Any) -> None:
+    for keys, leaf in leaves(COMMITTED):
+        if isinstance(leaf, str):
+            message = refused(tmp_path, with_value(COMMITTED, keys, value))
+            assert named(message, keys), message
+
+
+def test_a_null_may_only_become_what_its_key_holds(tmp_path: Path) -> None:
+    for keys, leaf in leaves(COMMITTED):
+        if leaf is None:
+            for value in ([], {}, 1.5):
+                message = refused(tmp_path, with_value(COMMITTED, keys, value))
+                assert named(message, keys), message
+
+
+def test_null_is_refused_where_it_means_nothing(tmp_path: Path) -> None:
+    for keys, _ in leaves(COMMITTED):
+        if dotted(keys) in NULLABLE:
+            load(tmp_path, with_value(COMMITTED, keys, None))
+        else:
+            message = refused(tmp_path, with_value(COMMITTED, keys, None))
+            assert named(message, keys), message
+
+
+@pytest.mark.parametrize("keys", [("seeds",), ("protocol", "schedule", "milestones")], ids=dotted)
+@pytest.mark.parametrize("value", [0, "0", {"0": 0}, None], ids=repr)
+def test_a_list_may_not_be_something_else(tmp_path: Path, keys: Keys, value: Any) -> None:
+    refused(tmp_path, with_value(COMMITTED, keys, value), f" {dotted(keys)}: expected a list, found {value!r}")
+
+
+@pytest.mark.parametrize("section", [key for key, value in COMMITTED.items() if isinstance(value, dict)])
+@pytest.mark.parametrize("value", [None, [], 1, "digits"], ids=repr)
+def test_a_section_may_not_be_something_else(tmp_path: Path, section: str, value: Any) -> None:
+    refused(tmp_path, {**COMMITTED, section: value}, f" {section}")
+
+
+def test_every_missing_key_is_named(tmp_path: Path) -> None:
+    for keys, _ in leaves(COMMITTED):
+        if len(keys) > 1 and isinstance(keys[-1], str):
+            message = refused(tmp_path, without(COMMITTED, keys), f" {dotted(keys)}: ")
+            assert "missing" in message or keys[-1] == "kind", message
+
+
+@pytest.mark.parametrize("section", COMMITTED)
+def test_a_missing_section_is_named_when_a_stage_reads_it(tmp_path: Path, section: str) -> None:
+    loaded = load(tmp_path, without(COMMITTED, (section,)))
+    with pytest.raises(UserError, match=f"section '{section}' is missing"):
+        getattr(loaded, section)
+
+
+@pytest.mark.parametrize(
+    ("keys", "right"),
+    [
+        (("protocol", "epoch"), "epochs"),
+        (("protocol", "schedule", "millestones"), "milestones"),
+        (("split", "ration"), "ratio"),
+        (("representation", "branch", "pluss"), "plus"),
+        (("classifier", "samplr"), "sampler"),
+        (("runtime", "thread"), "threads"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_key_that_may_be_meant(tmp_path: Path, keys: Keys, right: str) -> None:
+    refused(tmp_path, with_value(COMMITTED, keys, 1), f"{dotted(keys)}: unknown key", f"did you mean '{right}'?")
+
+
+def test_an_unknown_key_near_to_none_lists_all(tmp_path: Path) -> None:
+    refused(tmp_path, tiny(runtime__xyz=1), "runtime.xyz", "device", "precision", "threads", "test_every")
+    refused(tmp_path, {**COMMITTED, "runtime": {**COMMITTED["runtime"], 7: 1}}, "runtime.7: unknown key")
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, tiny(classifier__tau=0.5), "classifier.tau: unknown key")
+    refused(tmp_path, tiny(representation__mixing={"kind": "none", "alpha": 1.0}), "representation.mixing.alpha")
+
+
+def test_an_unknown_section_is_refused_with_the_section_that_may_be_meant(tmp_path: Path) -> None:
+    refused(tmp_path, {**COMMITTED, "protocl": {}}, "unknown section 'protocl'", "did you mean 'protocol'?")
+    refused(tmp_path, {**COMMITTED, "xyz": {}}, "unknown section 'xyz'", "dataset", "classifier")
+    refused(tmp_path, {**COMMITTED, 7: {}}, "unknown section '7'")
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("dataset.name", "cifar-10", "cifar10"),
+        ("split.profile", "epx", "exp"),
+        ("protocol.backbone", "resnet33", "resnet32"),
+        ("protocol.augment", "crop-flip", "crop_flip"),
+        ("protocol.schedule.kind", "multi_step", "multistep"),
+        ("representation.sampler", "balance", "balanced"),
+        ("representation.loss", "crossentropy", "cross_entropy"),
+        ("representation.mixing", "mwf", "mfw"),
+        ("representation.mixing", {"kind": "mwf"}, "mfw"),
+        ("representation.branch.at", "last_millestone", "last_milestone"),
+        ("classifier.kind", "retrian", "retrain"),
+        ("classifier.sampler", "reverse", "reversed"),
+        ("runtime.device", "cude", "cuda"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_one_that_may_be_meant(
+    tmp_path: Path, key: str, wrong: Any, right: str
+) -> None:
+    keys = tuple(key.split("."))
+    message = refused(tmp_path, with_value(COMMITTED, keys, wrong), f"did you mean '{right}'?")
+    assert named(message, keys, f"unknown value '{wrong if isinstance(wrong, str) else wrong['kind']}'"), message
+
+
+def test_every_name_out_of_a_list_is_checked_and_the_list_is_shown(tmp_path: Path) -> None:
+    for keys, leaf in leaves(COMMITTED):
+        if isinstance(leaf, str) and dotted(keys) not in FREE_TEXT:
+            message = refused(tmp_path, with_value(COMMITTED, keys, "?"), leaf)
+            assert named(message, keys, "unknown value '?'"), message
+
+
+@pytest.mark.parametrize("kind", [None, 1, ["tau"], {"tau": 1}], ids=repr)
+def test_a_kind_that_is_no_name_is_refused(tmp_path: Path, kind: Any) -> None:
+    refused(tmp_path, tiny(classifier={"kind": kind}), " classifier.kind: ", "continue, retrain, tau, ncm")
+
+
+@pytest.mark.parametrize("ratio", [0.99, 0, -100])
+def test_a_ratio_below_1_is_refused(tmp_path: Path, ratio: float) -> None:
+    refused(tmp_path, tiny(split__ratio=ratio), " split.ratio: must be at least 1", str(ratio))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("protocol.lr", 0),
+        ("protocol.schedule.gamma", 0),
+        ("protocol.epochs", 0),
+        ("protocol.batch_size", 0),
+        ("protocol.width", 0),
+        ("protocol.momentum", 1.01),
+        ("protocol.pad", 65),
+        ("split.n_max", 0),
+        ("split.seed", 2**32),
+        ("dataset.size", 0),
+        ("runtime.test_every", 0),
+        ("runtime.threads", 0),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(tmp_path: Path, key: str, value: float) -> None:
+    refused(tmp_path, with_value(COMMITTED, tuple(key.split(".")), value), f" {key}: must be a", repr(value))
+
+
+def test_no_seed_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, tiny(seeds=[]), "seeds is empty")
+
+
+def test_a_repeated_seed_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, tiny(seeds=[3, 1, 3]), "seeds repeats a seed", "[3, 1, 3]")
+
+
+RETRAIN = with_preset(ROOT / "conf/classifier/crt.yaml")[0]["classifier"] | {
+    "schedule": {"kind": "multistep", "warmup": 0, "milestones": [5], "gamma": 0.1}
+}
+
+
+@pytest.mark.parametrize("milestones", [[2, 1], [1, 1], [1, 3, 2]], ids=str)
+def test_milestones_that_do_not_increase_are_refused(tmp_path: Path, milestones: list[int]) -> None:
+    raw = tiny(protocol__schedule__milestones=milestones)
+    refused(tmp_path, raw, "protocol.schedule.milestones must increase", str(milestones))
+    raw = with_value(tiny(classifier=RETRAIN), ("classifier", "schedule", "milestones"), milestones)
+    refused(tmp_path, raw, "classifier.schedule.milestones must increase", str(milestones))
+    load(tmp_path, with_value(raw, ("classifier", "schedule", "milestones"), sorted(set(milestones))))
+
+
+@pytest.mark.parametrize(("holdout", "grid"), [(0, [0.0, 1.0]), (5, [])])
+def test_tau_null_without_images_or_candidates_to_choose_it_by_is_refused(
+    tmp_path: Path, holdout: int, grid: list[float]
+) -> None:
+    raw = tiny(classifier={"kind": "tau", "tau": None, "grid": grid}, split__holdout=holdout)
+    refused(tmp_path, raw, "classifier.tau is null", "split.holdout", "classifier.grid")
+    load(tmp_path, with_value(raw, ("classifier", "tau"), 0.5))
+    load(tmp_path, merged(raw, {"classifier": {"grid": [0.0, 1.0]}, "split": {"holdout": 5}}))
+
+
+@pytest.mark.parametrize(
+    ("branch", "epoch"),
+    [
+        ({"at": "end", "plus": 1}, 5),
+        ({"at": "last_milestone", "plus": 3}, 5),
+        ({"at": "start", "plus": 5}, 5),
+        ({"at": "start", "plus": 0}, 0),
+    ],
+)
+def test_a_branch_outside_the_schedule_is_refused(tmp_path: Path, branch: dict[str, Any], epoch: int) -> None:
+    refused(
+        tmp_path, tiny(representation__branch=branch), f"representation.branch ends at epoch {epoch}", "epochs is 4"
+    )
+
+
+def test_a_branch_at_the_last_epoch_of_the_schedule_is_accepted(tmp_path: Path) -> None:
+    for branch in ({"at": "end", "plus": 0}, {"at": "last_milestone", "plus": 2}, {"at": "start", "plus": 1}):
+        load(tmp_path, tiny(representation__branch=branch))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"kind": "cosine", "warmup": 0},
+        {"kind": "constant", "warmup": 0},
+        {"kind": "multistep", "warmup": 0, "milestones": [], "gamma": 0.1},
+    ],
+    ids=lambda schedule: schedule["kind"],
+)
+def test_a_branch_at_a_milestone_that_is_not_there_is_refused(tmp_path: Path, schedule: dict[str, Any]) -> None:
+    raw = tiny(protocol__schedule=schedule, representation__branch={"at": "last_milestone", "plus": 1})
+    refused(tmp_path, raw, "representation.branch.at is last_milestone", "has no milestones")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"- a\n- b\n", b"text", b"a: [1\nb: 2\n", b"\xff\xfe\x00", b"a: \xe9\n", b"a: !!python/name:os.system\n"],
+    ids=["empty", "list", "scalar", "unclosed", "binary", "latin1", "tag"],
+)
+def test_a_file_that_is_no_yaml_of_sections_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        params.load(path)
