@@ -89,3 +89,10 @@ def test_the_kind_alone_is_short_for_its_defaults(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(composed("representation.loss=ldam", "representation.head=cosine")))
     assert params.load(path).representation.loss == params.LDAM("ldam", 0.5, 30.0)
+
+
+def test_the_readmes_table_of_methods_is_current() -> None:
+    from stages.longtail.report.methods import table
+
+    readme = (ROOT / "README.md").read_text()
+    assert table(ROOT / "conf") in readme, "paste the output of python -m stages.longtail.report.methods"
