@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from stages.longtail import cli
-from stages.longtail.artifacts import read_array, read_json, write_array, write_csv
+from stages.longtail.artifacts import read_array, read_meta, write_array, write_csv
 from stages.longtail.data import imbalance
 
 
 def main() -> None:
     args = cli.parse(__doc__, out="data/splits", raw="data/raw")
     split = args.params.split
-    names = read_json(args.raw / "meta.json")["classes"]
+    names = read_meta(args.raw)["classes"]
     labels = read_array(args.raw / "train_labels.npy")
     kept, held = imbalance.draw(labels, names, split)
     counts = np.bincount(labels[kept], minlength=len(names))

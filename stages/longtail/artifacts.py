@@ -56,6 +56,16 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid json ({error}): delete it and run the stage that makes it") from error
 
 
+def read_meta(raw: Path) -> dict[str, Any]:
+    """What the download stage says of its arrays: classes, mean, std and digest."""
+    path = raw / "meta.json"
+    meta = read_json(path)
+    missing = {"classes", "mean", "std", "digest"} - set(meta if isinstance(meta, dict) else [])
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: delete it and run the download stage")
+    return meta
+
+
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Floats keep six digits: enough for every figure, and small, stable diffs in git."""
     write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -47,7 +47,9 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         sys.exit(f"error: {_one_line(error)}")
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+        if not isinstance(error, MemoryError) and not any(
+            words in str(error) for words in ("out of memory", "can't allocate memory")
+        ):
             raise
         sys.exit("error: out of memory: lower protocol.batch_size, run fewer jobs at once, or use a larger machine")
     except Interrupted as signal_name:

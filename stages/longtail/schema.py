@@ -76,7 +76,8 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
         known = suggest(kind, kinds) if isinstance(kind, str) else f" (known: {', '.join(kinds)})"
-        raise UserError(f"{key}.kind: unknown value {kind!r}{known}")
+        shown = kind if isinstance(value, dict) else value
+        raise UserError(f"{key}.kind: unknown value {shown!r}{known}")
     return _build_dataclass(kinds[kind], value, key)
 
 

@@ -45,6 +45,24 @@ def test_a_checkpoint_cut_anywhere_is_refused(finished: Path, tmp_path: Path) ->
             checkpoint.load(path)
 
 
+@pytest.mark.parametrize("content", [[1, 2], {"seeds": [0]}, {"network": {}}])
+def test_a_checkpoint_of_something_else_is_refused(trained: Workplace, content: Any) -> None:
+    torch.save(content, REPRESENTATION)
+    refused("classify", str(REPRESENTATION), "is no checkpoint of a stage", "run again the stage that makes it")
+
+
+def test_a_meta_json_without_its_keys_says_which(ready: Workplace) -> None:
+    Path("data/raw/meta.json").write_text("{}")
+    for stage in ("split", "represent"):
+        refused(stage, "meta.json lacks classes, digest, mean, std", "run the download stage")
+
+
+@pytest.mark.parametrize("table", ["class,name\n0,a\n", "class,name,count,shot\n0,a,many,many\n"])
+def test_a_class_table_without_columns_or_numbers_is_named(ready: Workplace, table: str) -> None:
+    Path("data/splits/classes.csv").write_text(table)
+    refused("represent", "classes.csv is damaged", "run the split stage")
+
+
 def test_a_checkpoint_of_random_bytes_is_refused(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     path = tmp_path / "checkpoint.pt"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.longtail.artifacts import digest, read_array, read_json
+from stages.longtail.artifacts import digest, read_array, read_meta
 from stages.longtail.data import augment
 from stages.longtail.errors import UserError
 
@@ -26,7 +26,7 @@ class Images:
 
 def read_division(raw: Path, division: str) -> Images:
     """Read what the download stage wrote, verified by its checksums. division: train or test."""
-    meta = read_json(raw / "meta.json")
+    meta = read_meta(raw)
     for kind, expected in zip(("images", "labels"), meta["digest"][division], strict=True):
         path = raw / f"{division}_{kind}.npy"
         if digest(path) != expected:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages.longtail.artifacts import read_array, read_csv
+from stages.longtail.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,8 @@ def read(folder: Path) -> Subset:
 
 
 def read_classes(folder: Path) -> pd.DataFrame:
-    return read_csv(folder / "classes.csv").astype({"class": int, "count": int})
+    path = folder / "classes.csv"
+    try:
+        return read_csv(path)[["class", "name", "count", "shot"]].astype({"class": int, "count": int})
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the split stage") from error

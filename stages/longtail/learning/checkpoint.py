@@ -58,7 +58,9 @@ def load(path: Path) -> dict[str, Any]:
 
 def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
     """The states of these seeds from the checkpoint that a stage handed on."""
-    states = load(path).get("seeds", {})
+    content = load(path)
+    if not isinstance(content, dict) or not isinstance(states := content.get("seeds"), dict):
+        raise UserError(f"{path} is no checkpoint of a stage: delete it and run again the stage that makes it")
     for seed in seeds:
         if seed not in states:
             raise UserError(f"{path} has no seed {seed}, which `seeds` asks for: run again the stage that makes it")
