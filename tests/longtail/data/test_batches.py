@@ -71,7 +71,7 @@ def write_division(folder, images, labels):
     write_array(folder / "train_images.npy", images)
     write_array(folder / "train_labels.npy", labels)
     digests = [hashlib.sha256((folder / f"train_{kind}.npy").read_bytes()).hexdigest() for kind in ("images", "labels")]
-    write_json(folder / "meta.json", {"digest": {"train": digests}, "mean": MEAN, "std": STD})
+    write_json(folder / "meta.json", {"classes": [], "digest": {"train": digests}, "mean": MEAN, "std": STD})
 
 
 def test_read_division_gives_back_what_was_written(tmp_path):
