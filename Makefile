@@ -19,6 +19,7 @@ lint: setup
 
 benchmark: setup
 	python -m tests.benchmarks.training
+	python -m tests.benchmarks.recipes
 
 lock: setup
 	uv pip compile -q requirements.in --universal --python-version 3.11 --no-header --output-file requirements.txt

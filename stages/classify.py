@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.longtail import cli, params
+from stages.longtail import cli
 from stages.longtail.errors import UserError
 from stages.longtail.learning import checkpoint
 from stages.longtail.learning.classifiers import classify
@@ -26,7 +26,7 @@ def main() -> None:
     )
     session = Session.open(args.params, args.raw, args.splits)
     path = args.representation / "checkpoint.pt"
-    branch = params.branch_epoch(args.params.protocol, args.params.representation)
+    branch = args.params.branch_epoch
     states = {}
     for seed, state in checkpoint.load_seeds(path, args.params.seeds).items():
         check(path, state, session, branch)
@@ -37,10 +37,11 @@ def main() -> None:
 def check(path: Path, state: State, session: Session, branch: int) -> None:
     """Refuse a representation that the parameters and the data do not describe."""
     for key, value in session.architecture.items():
-        if state["architecture"][key] != value:
+        found = state["architecture"].get(key)
+        if found != value:
             raise UserError(
-                f"{path} is of another network: its {key} is {state['architecture'][key]}, the parameters and the data "
-                f"say {value}: run the represent stage again"
+                f"{path} is of another network: its {key} is {found}, the parameters and the data say {value}: run the "
+                "represent stage again"
             )
     if state["epoch"] != branch:
         raise UserError(

@@ -3,7 +3,9 @@
 Reads   the sections `seeds` and `runtime` of the parameters; CLASSIFIER/checkpoint.pt, CLASSIFIER/history.csv
         RAW/test_images.npy, RAW/test_labels.npy, RAW/meta.json, SPLITS/classes.csv
 Writes  OUT/metrics.json   acc of the last epoch, best of the best test epoch, std of each over seeds, all in percent
-        OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images
+                           with two seeds or more also bias2, variance and total_error, as fractions
+        OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images;
+                           with runtime.regularity also f_norm and irregularity
         OUT/shots.csv      group, accuracy
         OUT/confusion.csv  actual, predicted, an image a row, of the first seed
         OUT/history.csv    seed, part, epoch, learning rate, loss, accuracies
@@ -19,7 +21,7 @@ from stages.longtail.artifacts import read_csv, write_csv, write_json
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.learning import checkpoint
-from stages.longtail.measure import predict, summary
+from stages.longtail.measure import predict, repeated, summary
 from stages.longtail.models import network
 
 
@@ -30,10 +32,11 @@ def main() -> None:
     division = read_division(args.raw, "test")
     images = Batches(division, np.arange(len(division.labels)), device.device)
     states = checkpoint.load_seeds(args.classifier / "checkpoint.pt", args.params.seeds)
-    matrices = []
+    matrices, predicted = [], []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)
         predictions = predict.predict(model, images, device)
+        predicted.append(predictions.cpu().numpy())
         matrices.append(predict.confusion(predictions, images.labels, len(classes)))
     history = read_csv(args.classifier / "history.csv")
     numbers = [column for column in history if column != "part"]
@@ -42,6 +45,12 @@ def main() -> None:
     metrics = summary.metrics(matrices, history, classes["shot"].tolist())
     if all("tau" in state for state in states.values()):
         metrics["tau"] = float(np.mean([state["tau"] for state in states.values()]))
+    if len(predicted) > 1:
+        metrics |= repeated.decomposition(np.stack(predicted), images.labels_host)
+    if args.params.runtime.regularity:
+        events = repeated.mean_events([state["regularity"] for state in states.values()])
+        classes = classes.join(repeated.irregularity(*events, len(classes)))
+        metrics["pearson"] = repeated.pearson(classes["count"].to_numpy(), classes["irregularity"].to_numpy())
     write_json(args.out / "metrics.json", metrics)
     write_csv(args.out / "per_class.csv", summary.per_class(matrices, classes))
     write_csv(args.out / "shots.csv", summary.shots(metrics))

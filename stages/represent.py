@@ -10,9 +10,9 @@ An interrupted run goes on from the last finished epoch, kept in .scratch/.
 
 from __future__ import annotations
 
-from stages.longtail import cli, params
+from stages.longtail import cli
+from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.session import Session, write_states
-from stages.longtail.learning.training import Phase
 from stages.longtail.models import network
 
 
@@ -25,10 +25,12 @@ def main() -> None:
         protocol,
         name="represent",
         sampler=representation.sampler,
+        embedded=representation.embedded,
         loss=representation.loss,
         weighting=representation.weighting,
         mixing=representation.mixing,
-        stop=params.branch_epoch(protocol, representation),
+        auxiliary=representation.auxiliary,
+        stop=args.params.branch_epoch,
     )
     states = {}
     for seed in args.params.seeds:

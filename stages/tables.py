@@ -17,7 +17,7 @@ def main() -> None:
     params = args.params
     classes = read_csv(args.reports / "per_class.csv").astype({"count": int})
     changed = preset.deviations(params, args.conf)
-    where, numbers = ("", {}) if changed else published.cell(params, args.published)
+    where, numbers = published.cell(params, args.published, args.conf)
     metrics = read_json(args.reports / "metrics.json")
     write_text(args.reports / "table.md", experiment.table(params, metrics, classes, where, numbers, changed))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from stages.longtail.errors import UserError
-from stages.longtail.params import Runtime
+from stages.longtail.recipe import Runtime
 
 
 @dataclass(frozen=True)

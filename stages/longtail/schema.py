@@ -57,7 +57,7 @@ def build(hint: Any, value: Any, key: str) -> Any:
         if value != value or abs(value) > sys.float_info.max:
             raise UserError(f"{key}: expected a finite number, found {value!r}")
         return float(value)
-    if hint in (int, str) and type(value) is hint:
+    if hint in (int, str, bool) and type(value) is hint:
         if hint is int and abs(value) >= 2**63:
             raise UserError(f"{key}: the number has too many digits")
         return value
@@ -70,7 +70,7 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
     options = tuple(option for option in options if option is not types.NoneType)
     if len(options) == 1:
         return build(options[0], value, key)
-    kinds = {typing.get_args(typing.get_type_hints(option)["kind"])[0]: option for option in options}
+    kinds = {kind: option for option in options for kind in typing.get_args(typing.get_type_hints(option)["kind"])}
     if isinstance(value, str):  # the kind alone, its parameters as the dataclass has them
         value = {"kind": value}
     kind = value.get("kind") if isinstance(value, dict) else None

@@ -26,16 +26,19 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from stages.longtail import compute, params
+from stages.longtail import compute, errors, recipe
 from stages.longtail.data import augment, draws, imbalance, sources
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.learning import training
+from stages.longtail.learning.phase import Phase
 from stages.longtail.models import network
 
 STEPS = 25
-CIFAR = params.Dataset("cifar10", None, 32, "")
+CIFAR = recipe.Dataset("cifar10", None, 32, "")
 ROOT = Path(__file__).resolve().parents[2]
-ARCHITECTURE = network.Architecture(backbone="resnet32", width=16, channels=3, classes=10, head="linear")
+ARCHITECTURE = network.Architecture(
+    backbone="resnet32", width=16, channels=3, classes=10, head="linear", whitening={}, bilateral=False, auxiliary={}
+)
 
 
 class PlainImages(Dataset):
@@ -69,7 +72,7 @@ def read() -> tuple[Images, np.ndarray]:
         part = sources.Division(
             np.random.default_rng(0).integers(0, 256, (50000, 32, 32, 3), np.uint8), np.repeat(np.arange(10), 5000)
         )
-    split = params.Split("exp", 100.0, None, 0, 0, 100, 20)
+    split = recipe.Split("exp", 100.0, None, 0, 0, 100, 20)
     rows, _ = imbalance.draw(part.labels, [str(c) for c in range(10)], split)
     return Images(part.images, part.labels, "", sources.CIFAR_MEAN, sources.CIFAR_STD), rows
 
@@ -96,16 +99,15 @@ def plain_loop(images: Images, rows: np.ndarray, batch_size: int, device: torch.
 def our_loop(images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute) -> float:
     """Images per second of an epoch of the training engine, of STEPS batches, after one to warm up."""
     batches = Batches(images, rows[: STEPS * batch_size], device.device, 4)
-    protocol = params.Protocol(
-        "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, params.Constant("constant", 0), "crop_flip", 4
+    protocol = recipe.Protocol(
+        "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, recipe.Constant("constant", 0), "crop_flip", 4
     )
-    phase = training.Phase.of_protocol(
+    phase = Phase.of_protocol(
         protocol,
         name="represent",
-        sampler="instance",
-        loss=params.CrossEntropy(),
-        weighting=params.NoWeighting(),
-        mixing=params.NoMixing(),
+        sampler=recipe.ClassSampler(),
+        loss=recipe.CrossEntropy(),
+        weighting=recipe.NoWeighting(),
         stop=200,
     )
     run = training.start(network.create(ARCHITECTURE, 0), phase, device, None)
@@ -172,7 +174,7 @@ def peak_memory() -> str:
 
 def main() -> None:
     images, rows = read()
-    auto = compute.resolve(params.Runtime("auto", "fp32", None, 1))
+    auto = compute.resolve(recipe.Runtime("auto", "fp32", None, 1))
     name = torch.cuda.get_device_name() if auto.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
     results = []
@@ -180,9 +182,9 @@ def main() -> None:
         plain = plain_loop(images, rows, batch_size, auto.device)
         ours = {"fp32": our_loop(images, rows, batch_size, auto)}
         try:
-            half = compute.resolve(params.Runtime("auto", "bf16", None, 1))
+            half = compute.resolve(recipe.Runtime("auto", "bf16", None, 1))
             ours["bf16"] = our_loop(images, rows, batch_size, half)
-        except params.UserError as error:
+        except errors.UserError as error:
             print(error)
         for precision, speed in ours.items():
             results.append({"what": f"training, batch {batch_size}, {precision}", "plain": plain, "ours": speed})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.longtail.errors import UserError
-from stages.longtail.params import Split
+from stages.longtail.recipe import Split
 
 
 def class_counts(profile: str, ratio: float, n_max: int, classes: int) -> np.ndarray:

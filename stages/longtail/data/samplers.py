@@ -1,56 +1,101 @@
-"""Which image comes when: an epoch is an order of as many draws as there are training images."""
+"""Which image comes when. An epoch is an order of images, cut into batches one after the other."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from stages.longtail.data import b3rs
+from stages.longtail.data.draws import deal
+from stages.longtail.errors import UserError
+from stages.longtail.recipe import ClassBalancedBatches, Embedded, NotEmbedded, RelativelyBalancedBlocks, Sampler
+
 # Exponent q of p_j = n_j^q / sum_i n_i^q (`decoupling` Eq. 1, `switching` Eq. 1).
 EXPONENT = {"instance": 1.0, "sqrt": 0.5, "balanced": 0.0, "reversed": -1.0}
 
 
-def class_probabilities(sampler: str, counts: np.ndarray, progress: float = 0.0) -> np.ndarray:
+def class_probabilities(kind: str, counts: np.ndarray, progress: float = 0.0) -> np.ndarray:
     """Probability of drawing each class, float64 (classes,), from the training counts (classes,).
 
     progressive goes from instance- to class-balanced by progress = t / T (`decoupling` Eq. 2).
     """
-    if sampler == "progressive":
+    if kind == "progressive":
         instance, balanced = (class_probabilities(end, counts) for end in ("instance", "balanced"))
         return (1 - progress) * instance + progress * balanced
-    weights = counts.astype(np.float64) ** EXPONENT[sampler]
+    weights = counts.astype(np.float64) ** EXPONENT[kind]
     return weights / weights.sum()
 
 
-def order(sampler: str, labels: np.ndarray, random: np.random.Generator, progress: float = 0.0) -> np.ndarray:
-    """The epoch's images, int64 (n,): positions in `labels` (n,).
+def epoch(
+    sampler: Sampler,
+    embedded: Embedded,
+    labels: np.ndarray,
+    batch_size: int,
+    random: np.random.Generator,
+    number: int,
+    epochs: int,
+) -> np.ndarray:
+    """The images of epoch `number` (0 is the first) of `epochs`, int64: positions in `labels` (n,).
 
-    instance: every image once. The others draw a class by its probability, then an image of it without replacement
-    (`switching` Algorithm 1, line 9), starting over with a new shuffle when the class is used up.
+    They are n draws of `sampler`, and between them the embedded batches, if any: `end_to_end` Algorithm 1, which has
+    them before the update of every interval-th batch, counted over all epochs.
     """
-    if sampler == "instance":
-        return random.permutation(len(labels))
+    progress = number / epochs
+    main = order(sampler, labels, len(labels), batch_size, random, progress)
+    if isinstance(embedded, NotEmbedded):
+        return main
+    batches = -(-len(main) // batch_size)
+    counted = number * batches + np.arange(1, batches + 1)
+    starts = np.flatnonzero(counted % embedded.interval == 0) * batch_size
+    inner = order(
+        embedded.sampler, labels, len(starts) * embedded.iterations * batch_size, batch_size, random, progress
+    )
+    outer = np.split(main, starts)
+    visits = inner.reshape(len(starts), embedded.iterations * batch_size)
+    return np.concatenate([outer[0], *(part for pair in zip(visits, outer[1:], strict=True) for part in pair)])
+
+
+def order(
+    sampler: Sampler,
+    labels: np.ndarray,
+    length: int,
+    batch_size: int,
+    random: np.random.Generator,
+    progress: float = 0.0,
+) -> np.ndarray:
+    """`length` images, int64: positions in `labels` (n,).
+
+    instance: every image once, and again if more are asked for. The other class samplers draw a class by its
+    probability, then an image of it without replacement (`switching` Algorithm 1, line 9), starting over with a new
+    shuffle when the class is used up; so do class-balanced batches. B3RS draws images with replacement.
+    """
     counts = np.bincount(labels)
-    drawn = random.choice(len(counts), size=len(labels), p=class_probabilities(sampler, counts, progress))
-    return deal(drawn, labels, counts, random)
+    if isinstance(sampler, ClassBalancedBatches):
+        return deal(balanced_batches(len(counts), length, batch_size, sampler.images, random), labels, counts, random)
+    if isinstance(sampler, RelativelyBalancedBlocks):
+        if sampler.blocks > len(counts):
+            raise UserError(f"sampler.blocks is {sampler.blocks}, more than the {len(counts)} classes: lower it")
+        return b3rs.order(sampler, labels, length, batch_size, random)
+    if sampler.kind == "instance":
+        rounds = -(-length // len(labels))
+        return np.concatenate([random.permutation(len(labels)) for _ in range(rounds)])[:length]
+    probabilities = class_probabilities(sampler.kind, counts, progress)
+    return deal(random.choice(len(counts), size=length, p=probabilities), labels, counts, random)
 
 
-def deal(drawn: np.ndarray, labels: np.ndarray, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An image for each class in `drawn` (m,), from that class's reshuffled deck: positions in `labels` (m,)."""
-    wanted = np.bincount(drawn, minlength=len(counts))
-    rounds = -(-wanted // counts)
-    # A deck is `rounds` shuffles of a class's images, one after the other; all decks lie end to end, sorted by
-    # (class, round, random key).
-    by_class = np.argsort(labels, kind="stable")
-    deck_class = np.repeat(np.arange(len(counts)), rounds * counts)
-    place = np.arange(len(deck_class)) - np.repeat(np.cumsum(rounds * counts) - rounds * counts, rounds * counts)
-    deck_round, member = np.divmod(place, counts[deck_class])
-    first = np.cumsum(counts) - counts
-    cards = by_class[first[deck_class] + member]
-    cards = cards[np.lexsort((random.random(len(cards)), deck_round, deck_class))]
-    # The k-th draw of a class takes the k-th card of its deck.
-    draw_order = np.argsort(drawn, kind="stable")
-    start = np.cumsum(wanted) - wanted
-    kth = np.arange(len(drawn)) - start[drawn[draw_order]]
-    deck_start = np.cumsum(rounds * counts) - rounds * counts
-    chosen = np.empty(len(drawn), np.int64)
-    chosen[draw_order] = cards[deck_start[drawn[draw_order]] + kth]
-    return chosen
+def balanced_batches(
+    classes: int, length: int, batch_size: int, images: int, random: np.random.Generator
+) -> np.ndarray:
+    """The class of each of `length` draws, int64: a batch has `images` of each of k = batch_size / images classes.
+
+    The k classes are drawn without replacement (`balance` Algorithm 1, line 2). With fewer classes than k every class
+    comes once before any comes again.
+    """
+    k, batches = batch_size // images, -(-length // batch_size)
+    if k <= classes:
+        per_shuffle = classes // k
+        shuffles = random.permuted(np.tile(np.arange(classes), (-(-batches // per_shuffle), 1)), axis=1)
+        chosen = shuffles[:, : per_shuffle * k].reshape(-1, k)[:batches]
+    else:
+        shuffles = random.permuted(np.tile(np.arange(classes), (batches * -(-k // classes), 1)), axis=1)
+        chosen = shuffles.reshape(batches, -1)[:, :k]
+    return np.repeat(chosen.ravel(), images)[:length]

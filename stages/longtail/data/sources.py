@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from stages.longtail.artifacts import digest
 from stages.longtail.errors import UserError
-from stages.longtail.params import Dataset
+from stages.longtail.recipe import Dataset
 
 DIGITS_TRAIN_PER_CLASS = 120
 # Of CIFAR-10; the common code uses them for CIFAR-100 too, and so do we.

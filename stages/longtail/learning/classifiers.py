@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from stages.longtail.learning import losses
+from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.session import Session, State
-from stages.longtail.learning.training import Phase
 from stages.longtail.measure import predict
 from stages.longtail.models import heads, network
-from stages.longtail.params import Continue, LogitAdjustment, NearestClassMean, NoMixing, Retrain, TauNormalise
+from stages.longtail.recipe import Continue, LogitAdjustment, NearestClassMean, Retrain, TauNormalise
 
 
 def classify(session: Session, seed: int, state: State) -> State:
@@ -28,44 +30,63 @@ def classify(session: Session, seed: int, state: State) -> State:
 
 
 def go_on(session: Session, seed: int, state: State, classifier: Continue) -> State:
-    """Train to the protocol's last epoch. Unchanged axes make it the representation's own path, checkpoints and all."""
+    """Train on from the branch. Unchanged axes make it the representation's own path, checkpoints and all."""
     protocol, representation = session.params.protocol, session.params.representation
     before = {axis: getattr(representation, axis) for axis in ("sampler", "loss", "weighting")}
     after = {axis: getattr(classifier, axis) or value for axis, value in before.items()}
-    phase = Phase.of_protocol(protocol, name="classify", mixing=representation.mixing, stop=protocol.epochs, **after)
     key = session.trajectory()
-    if after != before or key != state["trajectory"]:
+    changed = classifier.trained != "all" or classifier.new_head or classifier.interlude or classifier.epochs
+    if changed or after != before or key != state["trajectory"]:
         key = session.key_after(state, classifier)
-    return session.train_seed(seed, phase, key, lambda: _restore(session, state), state)
+    if classifier.new_head:
+        state = _with_new_head(session, seed, state)
+    stop = state["epoch"] + classifier.epochs if classifier.epochs else protocol.epochs
+    phase = Phase.of_protocol(
+        protocol,
+        name="classify",
+        embedded=representation.embedded,
+        mixing=representation.mixing,
+        auxiliary=representation.auxiliary,
+        trained=classifier.trained,
+        stop=stop,
+        last=stop,
+        **after,
+    )
+    if interlude := classifier.interlude:
+        first = replace(phase, sampler=interlude.sampler, stop=state["epoch"] + interlude.epochs)
+        state = session.train_seed(seed, first, key, lambda: _restore(session, state), state)
+    return session.train_seed(seed, phase, key, lambda: _restore(session, state), state) | {"trajectory": key}
 
 
 def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> State:
-    """cRT: a new linear head; LWS: a scale for each class of the old one. The trunk is frozen in evaluation mode."""
+    """Train a new head (cRT), and the last block or all of the trunk with it; or a scale for each class (LWS)."""
     protocol = session.params.protocol
+    if classifier.after:
+        state = go_on(session, seed, state, classifier.after)
     phase = Phase(
         name="classify",
         sampler=classifier.sampler,
         loss=classifier.loss,
         weighting=classifier.weighting,
-        mixing=NoMixing("none"),
         schedule=classifier.schedule,
-        lr=classifier.lr,
+        lr=classifier.lr * classifier.lr_scale,
         weight_decay=classifier.weight_decay,
         momentum=protocol.momentum,
         batch_size=protocol.batch_size,
         epochs=classifier.epochs,
         augment=protocol.augment,
         stop=classifier.epochs,
+        last=classifier.epochs,
         stream=1,
-        frozen_trunk=True,
+        trained=classifier.trained,
     )
 
     def begin() -> network.Network:
         model = _restore(session, state)
-        if classifier.trained == "head":
-            network.new_head(model, seed)
-        else:
+        if classifier.trained == "scale":
             network.scale_head(model)
+        else:
+            network.new_head(model, seed)
         return model
 
     result = session.train_seed(seed, phase, session.key_after(state, classifier), begin)
@@ -116,13 +137,21 @@ def _restore(session: Session, state: State) -> network.Network:
     return network.restore(state["architecture"], state["network"], session.compute.device)
 
 
+def _with_new_head(session: Session, seed: int, state: State) -> State:
+    """The state with a freshly initialised head, which has no momentum yet."""
+    model = _restore(session, state)
+    network.new_head(model, seed, session.params.representation.head)
+    momentum = {name: value for name, value in state["momentum"].items() if not name.startswith("head.")}
+    return state | {"network": dict(model.state_dict()), "momentum": momentum}
+
+
 def _untrained(session: Session, model: network.Network, state: State) -> State:
     """A state whose head came without training."""
+    kept = {name: state[name] for name in ("history", "regularity") if name in state}
     tests = {f"test_{group}": value for group, value in session.test_accuracy(model).items()}
-    return {
+    return kept | {
         "epoch": state["epoch"],
         "architecture": dict(model.architecture),
         "network": dict(model.state_dict()),
-        "history": state["history"],
         "head_history": [{"epoch": 0, **tests}],
     }

@@ -1,17 +1,28 @@
-"""Losses. Each takes logits (b, classes) and labels (b,) and gives the batch's loss, a float32 scalar."""
+"""Losses, from logits (b, classes) and labels (b,)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.longtail.params import LDAM, EffectiveNumber, Focal, LogitAdjusted, Loss, Weighting
+from stages.longtail.recipe import (
+    LDAM,
+    ClassDependentTemperatures,
+    EffectiveNumber,
+    Focal,
+    LogitAdjusted,
+    Loss,
+    Weighting,
+)
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+class LossFunction(Protocol):
+    def __call__(self, logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
+        """The batch's loss, a float32 scalar. share (b,): what part of each image's loss to count, all if None."""
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
@@ -38,6 +49,11 @@ def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
     return weights * (len(weights) / weights.sum())
 
 
+def temperatures(counts: np.ndarray, gamma: float) -> np.ndarray:
+    """CDT's a_c = (n_max / n_c)^gamma, float64 (classes,), by which training logits are divided (Ye et al. 2020)."""
+    return (counts.max() / counts.astype(np.float64)) ** gamma
+
+
 def log_prior(counts: np.ndarray) -> np.ndarray:
     """Logarithm of each class's share of the training images, float64 (classes,)."""
     return np.log(counts / counts.sum())
@@ -51,22 +67,30 @@ def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.de
 
     margins = on_device(ldam_margins(counts, loss.max_margin)) if isinstance(loss, LDAM) else None
     shift = on_device(loss.tau * log_prior(counts)) if isinstance(loss, LogitAdjusted) else None
+    inverse = on_device(1 / temperatures(counts, loss.gamma)) if isinstance(loss, ClassDependentTemperatures) else None
     weights = None
     if isinstance(weighting, EffectiveNumber):
         weights = on_device(effective_number_weights(counts, weighting.beta))
 
-    def function(logits: Tensor, labels: Tensor) -> Tensor:
-        logits = logits.float()
+    def each(logits: Tensor, labels: Tensor) -> Tensor:
         if isinstance(loss, LDAM):
-            each = ldam(logits, labels, margins, loss.scale)  # type: ignore[arg-type]
-        elif isinstance(loss, Focal):
-            each = focal(logits, labels, loss.gamma)
-        else:
-            each = F.cross_entropy(logits if shift is None else logits + shift, labels, reduction="none")
+            return ldam(logits, labels, margins, loss.scale)  # type: ignore[arg-type]
+        if isinstance(loss, Focal):
+            return focal(logits, labels, loss.gamma)
+        if shift is not None:
+            logits = logits + shift
+        if inverse is not None:
+            logits = logits * inverse
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    def function(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
+        losses = each(logits.float(), labels)
+        if share is not None:
+            losses = share * losses
         if weights is None:
-            return each.mean()
+            return losses.mean()
         weight = weights[labels]
         total = weight.sum() if weighting.divide_by == "weights" else len(labels)  # type: ignore[union-attr]
-        return (weight * each).sum() / total
+        return (weight * losses).sum() / total
 
     return function

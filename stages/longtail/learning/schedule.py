@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stages.longtail.params import Cosine, MultiStep, Schedule
+from stages.longtail.recipe import Cosine, MultiStep, Schedule
 
 
 def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> float:

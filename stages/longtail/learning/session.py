@@ -19,10 +19,13 @@ from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.errors import UserError
 from stages.longtail.learning import checkpoint, training
+from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.progress import Progress
+from stages.longtail.learning.regularity import Regularity
 from stages.longtail.measure import accuracy, predict
 from stages.longtail.models.network import Architecture, Network
-from stages.longtail.params import Classifier, Params
+from stages.longtail.params import Params
+from stages.longtail.recipe import ZCA, AuxiliaryTasks, Bilateral, Classifier, Protocol, Representation
 
 HISTORY = ["seed", "part", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
 State = dict[str, Any]  # of one seed, see training.Run.state
@@ -63,14 +66,7 @@ class Session:
 
     @property
     def architecture(self) -> Architecture:
-        protocol = self.params.protocol
-        return Architecture(
-            backbone=protocol.backbone,
-            width=protocol.width,
-            channels=self.channels,
-            classes=len(self.subset.classes),
-            head=self.params.representation.head,
-        )
+        return architecture(self.params.protocol, self.params.representation, self.channels, len(self.subset.classes))
 
     def test_accuracy(self, network: Network) -> dict[str, float]:
         predictions = predict.predict(network, self.test, self.compute)
@@ -107,10 +103,11 @@ class Session:
             precision=self.compute.precision,
             threads=torch.get_num_threads(),
             test_every=self.params.runtime.test_every,
+            regularity=self.params.runtime.regularity,
         )
 
     def train_seed(
-        self, seed: int, phase: training.Phase, key: str, begin: Callable[[], Network], state: State | None = None
+        self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None = None
     ) -> State:
         """Train one seed to the end of `phase` and return its state.
 
@@ -121,7 +118,8 @@ class Session:
         kept = scratch.latest(phase.stop)
         if kept and (state is None or kept["epoch"] >= state["epoch"]):
             state = kept
-        run = training.start(begin(), phase, self.compute, state)
+        regularity = Regularity(self.train, self.compute) if self.params.runtime.regularity else None
+        run = training.start(begin(), phase, self.compute, state, regularity)
         with Progress(f"{phase.name}, seed {seed}", run.epoch, phase.stop, len(self.train)) as progress:
             training.train(
                 run,
@@ -135,6 +133,28 @@ class Session:
                 lambda run: progress.epoch(run.history[-1]),
             )
         return run.state()
+
+
+def architecture(protocol: Protocol, representation: Representation, channels: int, classes: int) -> Architecture:
+    """What the recipe's network is made of, for images of so many channels."""
+    auxiliary: dict[str, int] = {}
+    if isinstance(representation.auxiliary, AuxiliaryTasks):
+        auxiliary["second"] = classes
+        if representation.auxiliary.rotation == "task":
+            auxiliary["rotation"] = 4
+    whitening: dict[str, float] = {}
+    if isinstance(representation.whitening, ZCA):
+        whitening = {"epsilon": representation.whitening.epsilon, "momentum": representation.whitening.momentum}
+    return Architecture(
+        backbone=protocol.backbone,
+        width=protocol.width,
+        channels=channels,
+        classes=classes,
+        head=representation.head,
+        whitening=whitening,
+        bilateral=isinstance(representation.auxiliary, Bilateral),
+        auxiliary=auxiliary,
+    )
 
 
 def write_states(folder: Path, states: dict[int, State], branch: int) -> None:

@@ -1,7 +1,8 @@
-"""A network: groups of convolutions, a pooling, a head. Its architecture, a plain dict, goes into checkpoints."""
+"""A network: groups of convolutions, a pooling, perhaps whitening, a head. Its architecture goes into checkpoints."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypedDict
 
@@ -9,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from stages.longtail.models import heads, resnet_cifar
+from stages.longtail.models.whitening import Whitening
 
 
 class Architecture(TypedDict):
+    """Plain values, from which the network of a checkpoint is built again."""
+
     backbone: str
     width: int
     channels: int  # of the images
     classes: int
     head: str  # see heads.build
+    whitening: dict[str, float]  # epsilon and momentum; empty: none
+    bilateral: bool  # a second last block; the features are those of both, one after the other
+    auxiliary: dict[str, int]  # further linear heads, used in training alone: name and number of outputs
 
 
 class Network(nn.Module):
@@ -24,21 +31,49 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.groups = resnet_cifar.groups(architecture["backbone"], architecture["channels"], architecture["width"])
+        if architecture["bilateral"]:
+            self.second_block = copy.deepcopy(self.last_block)  # its weights are drawn anew by `create`
+        if architecture["whitening"]:
+            self.whitening = Whitening(self.features_size, **architecture["whitening"])
         self.head: nn.Module = heads.build(architecture["head"], self.features_size, architecture["classes"])
+        self.auxiliary = nn.ModuleDict(
+            {name: nn.Linear(self.features_size, outputs) for name, outputs in architecture["auxiliary"].items()}
+        )
+
+    @property
+    def channels(self) -> int:
+        return 4 * self.architecture["width"]
 
     @property
     def features_size(self) -> int:
-        return 4 * self.architecture["width"]
+        return self.channels * (2 if self.architecture["bilateral"] else 1)
+
+    @property
+    def last_block(self) -> nn.Module:
+        return self.groups[-1][-1]  # type: ignore[index]
 
     def features(self, x: Tensor, mix: Callable[[Tensor], Tensor] | None = None, after: int = 0) -> Tensor:
         """Images (b, channels, side, side) to features (b, features_size). `mix` is applied after group `after`."""
+        if self.architecture["bilateral"]:
+            shared = self.shared(x)
+            pooled = [resnet_cifar.pool(block(shared)) for block in (self.last_block, self.second_block)]
+            return self._whiten(torch.cat(pooled, 1))
         if mix and after == 0:
             x = mix(x)
         for number, group in enumerate(self.groups, start=1):
             x = group(x)
             if mix and after == number:
                 x = mix(x)
-        return resnet_cifar.pool(x)
+        return self._whiten(resnet_cifar.pool(x))
+
+    def shared(self, x: Tensor) -> Tensor:
+        """All but the last block, for the two branches of a bilateral network."""
+        for group in self.groups[:-1]:
+            x = group(x)
+        return self.groups[-1][:-1](x)  # type: ignore[index]
+
+    def _whiten(self, features: Tensor) -> Tensor:
+        return self.whitening(features) if self.architecture["whitening"] else features
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
@@ -53,14 +88,14 @@ def create(architecture: Architecture, seed: int) -> Network:
     return network
 
 
-def new_head(network: Network, seed: int) -> None:
-    """Give the network a freshly initialised linear head, drawn from `seed` and from no other draw."""
+def new_head(network: Network, seed: int, kind: str = "linear") -> None:
+    """Give the network a freshly initialised head, drawn from `seed` and from no other draw. kind: linear or cosine."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.manual_seed(int(torch.randint(2**31, ()).item()))
-        head = heads.build("linear", network.features_size, network.architecture["classes"])
+        head = heads.build(kind, network.features_size, network.architecture["classes"])
         resnet_cifar.initialise(head)
-    _replace_head(network, "linear", head)
+    _replace_head(network, kind, head.to(next(network.parameters()).device))
 
 
 def scale_head(network: Network) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ COMPARED = ("dataset", "split", "protocol", "representation", "classifier")
 FREE = {"dataset.root", "dataset.watch", "split.profile", "split.ratio"}
 
 
-def deviations(params: Params, conf: Path) -> list[str]:
-    """Keys whose values differ from the presets of this dataset, protocol and method, as 'key: preset -> value'."""
+def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """Keys whose values differ from the presets of this dataset, protocol and method, as 'key: preset -> value'.
+
+    overrides: of the presets, such as representation.branch.plus=5, in hydra's words.
+    """
     try:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
@@ -24,17 +28,17 @@ def deviations(params: Params, conf: Path) -> list[str]:
             "requirements.txt is (the other stages do without)"
         ) from None
 
-    overrides = [
+    groups = [
         f"dataset={params.dataset.name}",
         f"protocol={params.protocol.name}",
         f"method={params.method}",
     ]
-    for group_and_name in overrides:
+    for group_and_name in groups:
         group, name = group_and_name.split("=")
         if not (conf / group / f"{name}.yaml").is_file():
             return [f"{group} '{name}' is no preset"]
     with initialize_config_dir(str(conf.resolve()), version_base=None):
-        composed = compose("config", overrides=overrides)
+        composed = compose("config", overrides=[*groups, *overrides])
     OmegaConf.resolve(composed)
     preset = _flat(OmegaConf.to_container(composed))
     actual = _flat({name: params.plain(name) for name in COMPARED})

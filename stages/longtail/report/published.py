@@ -10,9 +10,10 @@ from stages.longtail.artifacts import read_csv
 from stages.longtail.errors import UserError
 from stages.longtail.measure.accuracy import GROUPS
 from stages.longtail.params import Params
+from stages.longtail.report import preset
 
 COLUMNS = [
-    *("table", "row", "method", "dataset", "backbone", "profile", "ratio", "epochs", "variant"),
+    *("table", "row", "method", "overrides", "dataset", "backbone", "profile", "ratio", "epochs", "variant"),
     *("group", "measure", "value", "mark", "note"),
 ]
 
@@ -37,11 +38,16 @@ def read(path: Path) -> pd.DataFrame:
     return frame
 
 
-def cell(params: Params, folder: Path) -> tuple[str, dict[str, float]]:
-    """The published accuracies of an experiment's method at its protocol's paper: where they stand, and group -> top-1.
+def read_all(folder: Path) -> pd.DataFrame:
+    """All cells of all papers, with a column `paper`."""
+    return pd.concat([read(path).assign(paper=path.stem) for path in sorted(folder.glob("*.csv"))], ignore_index=True)
 
-    ('', {}) if its paper prints none. A number that several tables repeat is taken from the first. Meant for parameters
-    that are the presets': where a paper does not state the epochs, any number of them matches.
+
+def cell(params: Params, folder: Path, conf: Path) -> tuple[str, dict[str, float]]:
+    """The published accuracies of an experiment at its protocol's paper: where they stand, and group -> top-1.
+
+    ('', {}) if its paper prints none, or if the parameters are not the presets' with some row's overrides. A number
+    that several tables repeat is taken from the first. Where a paper does not state the epochs, any number matches.
     """
     path = folder / f"{params.protocol.name}.csv"
     if not path.is_file():
@@ -54,11 +60,14 @@ def cell(params: Params, folder: Path) -> tuple[str, dict[str, float]]:
         & (frame.profile == params.split.profile)
         & (frame.ratio == params.split.ratio)
         & (frame.epochs.isna() | (frame.epochs == params.protocol.epochs))
-        & (frame.variant == "")
         & (frame.measure == "top1")
         & frame.group.isin(GROUPS)
-    ].drop_duplicates("group")
-    if rows.empty:
+    ]
+    for overrides in rows.overrides.unique():
+        if not preset.deviations(params, conf, overrides.split()):
+            rows = rows[rows.overrides == overrides].drop_duplicates("group")
+            break
+    else:
         return "", {}
     tables = ", ".join(str(int(table)) for table in rows.table.unique())
     where = f"{params.protocol.name}, table {tables}, row '{rows.row.iloc[0]}'"

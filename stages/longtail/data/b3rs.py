@@ -1,0 +1,70 @@
+"""B3RS, the block-based relatively balanced batch sampler (`end_to_end` section 3.4)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.longtail.recipe import RelativelyBalancedBlocks
+
+
+def blocks(counts: np.ndarray, number: int) -> list[np.ndarray]:
+    """The classes of each block: sorted by size, the largest first, block i takes the i-th, i+G-th, i+2G-th..."""
+    by_size = np.argsort(-counts, kind="stable")
+    return [by_size[first::number] for first in range(number)]
+
+
+def least_ratio(smallest: int, batch_size: int, classes: int, ratio: float, alpha: float) -> float:
+    """r_min of Eq. 14. smallest: images of the smallest class, Q_N; classes: of a block, F; ratio: r_0."""
+    scale = (smallest / alpha) / (batch_size / classes)
+    if scale < 1:
+        least = ratio
+    elif scale < 10:
+        least = scale * ratio
+    else:
+        least = 1 / classes
+    return min(least, 1 / classes)
+
+
+def ratios(counts: np.ndarray, least: float) -> np.ndarray:
+    """Share of each class of a block in its batches, float64 (F,), summing to 1, from the block's counts (F,).
+
+    Eq. 15: classes whose share is at most r_min get r_min, the others what is left in proportion to their counts. The
+    printed factor, 1 - r_min for any number of raised classes, does not sum to 1; 1 - F' r_min does. A class that it
+    pushes below r_min is raised as well, so that r_min = 1 / F is balance, as the text says.
+    """
+    raised = np.zeros(len(counts), bool)
+    while True:
+        shares = np.full(len(counts), least)
+        left = 1 - raised.sum() * least
+        shares[~raised] = left * counts[~raised] / max(1, counts[~raised].sum())
+        below = ~raised & (shares <= least)
+        if not below.any():
+            return shares / shares.sum()
+        raised |= below
+
+
+def sizes(shares: np.ndarray, batch_size: int) -> np.ndarray:
+    """Images of each class in a batch, int64 (F,), summing to batch_size: shares rounded by the largest remainder."""
+    exact = shares * batch_size
+    whole = np.floor(exact).astype(np.int64)
+    whole[np.argsort(whole - exact, kind="stable")[: batch_size - whole.sum()]] += 1
+    return whole
+
+
+def order(
+    sampler: RelativelyBalancedBlocks, labels: np.ndarray, length: int, batch_size: int, random: np.random.Generator
+) -> np.ndarray:
+    """`length` images, int64: positions in `labels` (n,). Batch after batch takes block after block, in a cycle.
+
+    All batches of a block have the same number of images of each of its classes, drawn with replacement and shuffled.
+    """
+    counts = np.bincount(labels)
+    drawn = []
+    for members in blocks(counts, sampler.blocks):
+        least = least_ratio(counts.min(), batch_size, len(members), sampler.ratio, sampler.alpha)
+        drawn.append(np.repeat(members, sizes(ratios(counts[members], least), batch_size)))
+    batches = -(-length // batch_size)
+    cycles = -(-batches // len(drawn))
+    classes = random.permuted(np.tile(np.stack(drawn), (cycles, 1))[:batches], axis=1).ravel()[:length]
+    by_class, first = np.argsort(labels, kind="stable"), np.cumsum(counts) - counts
+    return by_class[first[classes] + random.integers(0, counts[classes])]

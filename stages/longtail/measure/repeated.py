@@ -1,0 +1,54 @@
+"""What several runs of a recipe tell together: bias and variance, and the regularity of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def decomposition(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Squared bias, variance and their sum, the total error, of repeated runs (`switching` Table 9), as fractions.
+
+    predictions: int64 (runs, n), the predicted classes; labels: int64 (n,). The paper does not define them. Here they
+    are those of half the squared distance between the one-hot prediction and the one-hot label, averaged over images,
+    so that the total error is one minus the mean accuracy, as the paper's numbers are.
+    """
+    classes = int(max(predictions.max(), labels.max())) + 1
+    votes = np.stack([(predictions == c).mean(0) for c in range(classes)], axis=1)
+    target = labels[:, None] == np.arange(classes)
+    bias = float(((votes - target) ** 2).sum(1).mean() / 2)
+    variance = float((1 - (votes**2).sum(1)).mean() / 2)
+    return {"bias2": bias, "variance": variance, "total_error": bias + variance}
+
+
+def mean_events(runs: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """learned and forgotten events of each training image, averaged over runs, float64 (n,), and the labels (n,).
+
+    runs: see learning.regularity.Regularity.state.
+    """
+    learned, forgotten = (np.mean([np.asarray(run[name]) for run in runs], 0) for name in ("learned", "forgotten"))
+    return learned, forgotten, np.asarray(runs[0]["labels"])
+
+
+def irregularity(learned: np.ndarray, forgotten: np.ndarray, labels: np.ndarray, classes: int) -> pd.DataFrame:
+    """Columns f_norm and irregularity, a class a row (`switching` Eq. 10 to 12, Table 12).
+
+    learned, forgotten: float64 (n,), events of each training image, averaged over runs; labels: int64 (n,).
+    """
+    rows = []
+    for label in range(classes):
+        events = np.stack([values[labels == label] for values in (learned, forgotten)])
+        covariance = np.cov(events, bias=True)
+        norm = float(np.sqrt((covariance**2).sum()))
+        rows.append({"f_norm": norm, "irregularity": norm / events.shape[1]})
+    return pd.DataFrame(rows)
+
+
+def pearson(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of two quantities of the classes (`switching` Eq. 13); 0 where one of them does not vary."""
+    if first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
