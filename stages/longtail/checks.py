@@ -13,6 +13,7 @@ from stages.longtail.recipe import (
     BatchEmbedded,
     Bilateral,
     ClassBalancedBatches,
+    ClassSampler,
     Continue,
     Cosine,
     MultiStep,
@@ -47,6 +48,8 @@ def check(sections: dict[str, Any]) -> None:
         branch = branch_epoch(protocol, representation, beyond)
         if continued:
             _interlude(continued, continued.epochs or protocol.epochs - branch)
+            if branch + (continued.epochs or 0) > protocol.epochs:
+                _beyond(protocol, representation, continued)
         _batches(protocol, representation, classifier)
     if split and isinstance(classifier, TauNormalise):
         _tau(classifier, split)
@@ -127,6 +130,25 @@ def _interlude(classifier: Continue, left: int) -> None:
         )
 
 
+def _beyond(protocol: Protocol, representation: Representation, continued: Continue) -> None:
+    """What is a function of t / T means nothing after T."""
+    reason = ""
+    if isinstance(protocol.schedule, Cosine):
+        reason = "the cosine of protocol.schedule has reached 0 there"
+    elif isinstance(representation.auxiliary, Bilateral):
+        reason = "the alpha of representation.auxiliary has reached 0 there"
+    elif any(
+        isinstance(sampler, ClassSampler) and sampler.kind == "progressive"
+        for _, sampler in _samplers(representation, continued)
+    ):
+        reason = "the progressive sampler has become class-balanced there"
+    if reason:
+        raise UserError(
+            f"classifier.epochs goes on beyond protocol.epochs, {protocol.epochs}, but {reason}: set classifier.epochs "
+            "to null, and representation.branch to an epoch before the last"
+        )
+
+
 def _tau(classifier: TauNormalise, split: Split) -> None:
     if classifier.tau is None and not (classifier.grid and split.holdout):
         raise UserError(
@@ -174,11 +196,6 @@ def branch_epoch(protocol: Protocol, representation: Representation, beyond: boo
             )
         start = protocol.schedule.milestones[-1]
     epoch = start + branch.plus
-    if epoch > protocol.epochs and beyond and isinstance(protocol.schedule, Cosine):
-        raise UserError(
-            f"representation.branch ends at epoch {epoch}, but the cosine of protocol.schedule has reached 0 at epoch "
-            f"{protocol.epochs}: choose representation.branch.plus so that it lies between 1 and protocol.epochs"
-        )
     if epoch < 1 or (epoch > protocol.epochs and not beyond):
         raise UserError(
             f"representation.branch ends at epoch {epoch}, but protocol.epochs is {protocol.epochs}: choose "

@@ -90,14 +90,15 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
         return model
 
     result = session.train_seed(seed, phase, session.key_after(state, classifier), begin)
-    return result | {"history": state["history"], "head_history": result["history"]}
+    kept = {name: state[name] for name in ("history", "regularity") if name in state}
+    return result | kept | {"head_history": result["history"]}
 
 
 def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> State:
     """Rescale the head's weights and drop its bias. tau is the recipe's, or the best on the held-out images."""
     model = _restore(session, state)
     head = model.head
-    assert isinstance(head, nn.Linear)  # the only head that a representation is trained with
+    assert isinstance(head, nn.Linear)  # checks.py refuses a cosine head
     weight = head.weight.detach()
     tau = classifier.tau
     if tau is None:

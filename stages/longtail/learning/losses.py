@@ -28,7 +28,10 @@ class LossFunction(Protocol):
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     """(1 - p_y)^gamma times the cross-entropy, per sample (b,) (Lin et al. 2017; `decoupling` Eq. 4, softmax)."""
     cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-    return (1 - torch.exp(-cross_entropy)) ** gamma * cross_entropy
+    doubt = (1 - torch.exp(-cross_entropy)).clamp(
+        min=torch.finfo(cross_entropy.dtype).tiny
+    )  # 0 has no slope for gamma < 1
+    return doubt**gamma * cross_entropy
 
 
 def ldam_margins(counts: np.ndarray, max_margin: float) -> np.ndarray:

@@ -35,4 +35,4 @@ class Regularity:
 
     def load(self, state: dict[str, Any]) -> None:
         for name in ("learned", "forgotten", "correct"):
-            setattr(self, name, state[name].to(self.images.labels.device))
+            setattr(self, name, state[name].to(self.images.labels.device, copy=True))

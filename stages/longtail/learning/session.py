@@ -161,13 +161,13 @@ def write_states(folder: Path, states: dict[int, State], branch: int) -> None:
     """Hand on every seed's state as checkpoint.pt, and the epochs so far as history.csv.
 
     part: represent up to the branch epoch, continue after it; head: epochs of a head on the frozen representation,
-    which count on from the representation's.
+    which count on from those before.
     """
     rows = []
     for seed, state in states.items():
         for row in state["history"]:
             rows.append({"seed": seed, "part": "represent" if row["epoch"] <= branch else "continue", **row})
         for row in state.get("head_history", []):
-            rows.append({"seed": seed, "part": "head", **row, "epoch": branch + row["epoch"]})
+            rows.append({"seed": seed, "part": "head", **row, "epoch": state["history"][-1]["epoch"] + row["epoch"]})
     write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
     checkpoint.save(folder / "checkpoint.pt", {"seeds": states})

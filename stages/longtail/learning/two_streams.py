@@ -41,8 +41,8 @@ class TwoStreams:
 class Tasks(TwoStreams):
     """`balance` Eq. 2: lambda1 l(h, B_main) + lambda2 l(h_a, B_second) + lambda3 l(h_s, rotated [B_main; B_second]).
 
-    One forward pass of the trunk sees them all. With rotation `augment` the rotated images are more images of their
-    classes, for h and h_a, and there is no h_s (Table 5).
+    l(h) is the recipe's loss, the others are cross-entropy. One forward pass of the trunk sees them all. With rotation
+    `augment` the rotated images are more images of their classes, for h and h_a, and there is no h_s (Table 5).
     """
 
     task: AuxiliaryTasks

@@ -36,6 +36,8 @@ class Whitening(nn.Module):
     In training by the batch's mean and covariance (divided by its number of images; Eq. 13 prints the number of
     channels, with which the result would not have the identity covariance that the text states); in evaluation by
     running averages of both. Features (b, channels) in, the same out, float32.
+
+    Computed in float64: in float32 an eigenvalue of a singular covariance plus epsilon can come out negative.
     """
 
     mean: Tensor
@@ -44,12 +46,12 @@ class Whitening(nn.Module):
     def __init__(self, channels: int, epsilon: float, momentum: float):
         super().__init__()
         self.epsilon, self.momentum = epsilon, momentum
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("covariance", torch.eye(channels))
+        self.register_buffer("mean", torch.zeros(channels, dtype=torch.float64))
+        self.register_buffer("covariance", torch.eye(channels, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            x = x.double()
             mean, covariance = self.mean, self.covariance
             if self.training:
                 mean = x.mean(0)
@@ -58,5 +60,5 @@ class Whitening(nn.Module):
                 with torch.no_grad():
                     self.mean.lerp_(mean, self.momentum)
                     self.covariance.lerp_(covariance, self.momentum)
-            whitener = InverseSquareRoot.apply(covariance + self.epsilon * torch.eye(len(mean), device=x.device))
-            return (x - mean) @ whitener
+            identity = torch.eye(len(mean), dtype=x.dtype, device=x.device)
+            return ((x - mean) @ InverseSquareRoot.apply(covariance + self.epsilon * identity)).float()

@@ -1,5 +1,6 @@
 """What follows a representation: each classifier applied to a small one, trained here."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -14,16 +15,28 @@ from stages.longtail.data import draws, samplers
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.data.split import Subset
 from stages.longtail.learning import classifiers
+from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.session import Session
-from stages.longtail.learning.training import Phase
 from stages.longtail.models import network as networks
+from stages.longtail.recipe import (
+    AuxiliaryTasks,
+    BatchEmbedded,
+    Bilateral,
+    ClassSampler,
+    CrossEntropy,
+    EffectiveNumber,
+    Mixup,
+    NoWeighting,
+)
 
 CPU = Compute(torch.device("cpu"), "fp32")
 RETRAIN = {"kind": "retrain", "sampler": "balanced", "loss": "cross_entropy", "epochs": 2, "lr": 0.1}
 RETRAIN |= {"weighting": "none"}
 RETRAIN |= {"weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}}
 HEAD, SCALE = RETRAIN | {"trained": "head"}, RETRAIN | {"trained": "scale"}
-PLAIN = {"loss": params.CrossEntropy(), "weighting": params.NoWeighting()}
+CONTINUE = {"kind": "continue", "sampler": None, "loss": None, "weighting": None}
+INSTANCE, BALANCED, REVERSED = (ClassSampler(kind) for kind in ("instance", "balanced", "reversed"))
+PLAIN = {"loss": CrossEntropy(), "weighting": NoWeighting()}
 GRID = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
 
 
@@ -34,7 +47,7 @@ def session_of(tmp_path, change, monkeypatch):
     random = np.random.default_rng(0)
     labels = random.permutation(np.repeat([0, 1, 2], [50, 30, 20]))
     pixels = (random.integers(0, 150, (100, 8, 8, 1)) + 40 * labels[:, None, None, None]).astype(np.uint8)
-    images = Images(pixels, labels, "", [0.5], [0.25])
+    images = Images(pixels, labels, [], [0.5], [0.25])
     kept, held, test = np.split(np.arange(100), [60, 75])
     counts = np.bincount(labels[kept])
     classes = pd.DataFrame({"class": range(3), "name": list("abc"), "count": counts, "shot": ["many", "many", "few"]})
@@ -50,9 +63,9 @@ def session_of(tmp_path, change, monkeypatch):
 
 def represented(session, stop=2, **axes):
     """The state of a representation trained for `stop` epochs."""
-    protocol, axes = session.params.protocol, {"sampler": "instance", "stop": stop, **axes}
-    mixing = session.params.representation.mixing
-    phase = Phase.of_protocol(protocol, name="represent", mixing=mixing, **PLAIN, **axes)
+    protocol, axes = session.params.protocol, {"sampler": INSTANCE, "stop": stop, **axes}
+    same = {axis: getattr(session.params.representation, axis) for axis in ("mixing", "embedded", "auxiliary")}
+    phase = Phase.of_protocol(protocol, name="represent", **same, **PLAIN, **axes)
     key = session.trajectory()
     return session.train_seed(0, phase, key, lambda: networks.create(session.architecture, 0)) | {"trajectory": key}
 
@@ -100,31 +113,81 @@ def test_retraining_uses_its_own_sampler_and_its_own_stream_of_draws(session_of,
         seen.add((seed, epoch, phase))
         return generator(seed, epoch, purpose, phase)
 
-    def sampled(sampler, labels, random, progress):
+    def sampled(sampler, *arguments):
         seen.add(sampler)
-        return order(sampler, labels, random, progress)
+        return order(sampler, *arguments)
 
     monkeypatch.setattr(draws, "generator", stream)
     monkeypatch.setattr(samplers, "order", sampled)
     classifiers.classify(session, 0, state)
-    assert seen == {"balanced", (0, 0, 1), (0, 1, 1)}
+    assert seen == {BALANCED, (0, 0, 1), (0, 1, 1)}
 
 
-def test_retraining_takes_rate_decay_and_epochs_from_the_classifier_and_the_rest_from_the_protocol(
-    session_of, monkeypatch
-):
-    session = session_of(HEAD | {"weight_decay": 0.25, "lr": 0.3, "epochs": 7}, protocol__batch_size=24)
-    state, phases = represented(session), []
+@pytest.fixture
+def phases(monkeypatch):
+    """The phases that are trained, in their order, without training them."""
+    seen = []
 
     def train_seed(session, seed, phase, key, begin, state=None):
-        phases.append(phase)
-        return {"history": []}
+        seen.append(phase)
+        return {**(state or {}), "history": [], "epoch": phase.stop}
 
     monkeypatch.setattr(Session, "train_seed", train_seed)
-    classifiers.classify(session, 0, state)
+    return seen
+
+
+STATE = {"epoch": 2, "history": [], "trajectory": "its key", "momentum": {}}
+
+
+def test_retraining_takes_rate_decay_and_epochs_from_the_classifier_and_the_rest_from_the_protocol(session_of, phases):
+    classifier = HEAD | {"weight_decay": 0.25, "lr": 0.3, "epochs": 7}
+    classifiers.classify(session := session_of(classifier, protocol__batch_size=24), 0, STATE)
     (phase,) = phases
-    assert (phase.weight_decay, phase.lr, phase.epochs, phase.stop) == (0.25, 0.3, 7, 7)
+    assert (phase.weight_decay, phase.lr, phase.epochs, phase.stop, phase.last) == (0.25, 0.3, 7, 7, 7)
     assert (phase.batch_size, phase.momentum, phase.augment) == (24, 0.9, session.params.protocol.augment)
+    assert (phase.trained, phase.sampler, phase.stream) == ("head", BALANCED, 1)
+
+
+def test_the_rate_of_retraining_can_be_scaled(session_of, phases):
+    classifiers.classify(session_of(HEAD | {"lr": 0.3, "lr_scale": 0.1}), 0, STATE)
+    assert phases[0].lr == pytest.approx(0.03)
+
+
+def test_retraining_mixes_nothing_embeds_nothing_and_has_no_auxiliary_task(session_of, phases):
+    for axis, value in (("mixing", "mixup"), ("embedded", "bet"), ("auxiliary", "tasks")):
+        classifiers.classify(session_of(HEAD, **{f"representation__{axis}": value}), 0, STATE)
+    assert {(phase.mixing.kind, phase.embedded.kind, phase.auxiliary.kind) for phase in phases} == {("none",) * 3}
+
+
+@pytest.mark.parametrize("trained", ["last_block", "all"])
+def test_the_last_block_or_all_is_retrained_with_a_new_head(session_of, trained):
+    """`decoupling` Table 1: LB+C and B+C. At a rate next to nothing what comes out is what training starts from."""
+    classifier = RETRAIN | {"trained": trained, "epochs": 1}
+    session = session_of(classifier)
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    names = {name for name in state["network"] if trained == "all" or name.startswith(("groups.3.0.", "head."))}
+    assert changed(state, result) == names
+    assert set(result["momentum"]) == {name for name in names if "running" not in name and "num_" not in name}
+
+    still = classifiers.classify(session_of(classifier | {"lr": 1e-12}), 0, state)
+    fresh = classifiers.classify(session_of(HEAD | {"lr": 1e-12}), 0, state)
+    weights = [name for name, value in state["network"].items() if value.dim() > 1 and name != "head.weight"]
+    assert all(torch.allclose(still["network"][name], state["network"][name], atol=1e-6) for name in weights)
+    assert torch.allclose(still["network"]["head.weight"], fresh["network"]["head.weight"], atol=1e-6)
+
+
+def test_retraining_can_follow_a_continuation(session_of):
+    """As if the two were done one after the other by hand."""
+    after = CONTINUE | {"sampler": "reversed"}
+    state = represented(session_of(HEAD))
+    both = classifiers.classify(session_of(HEAD | {"after": after}), 0, state)
+    switched = classifiers.classify(session_of(after), 0, state)
+    retrained = classifiers.classify(session_of(HEAD), 0, switched)
+    assert equal(both, retrained)
+    assert [row["epoch"] for row in both["history"]] == [1, 2, 3, 4] and both["history"] == switched["history"]
+    assert [row["epoch"] for row in both["head_history"]] == [1, 2]
+    assert not changed(both, switched) - {"head.weight", "head.bias"}
 
 
 def test_lws_trains_a_scale_and_nothing_else(session_of):
@@ -184,8 +247,38 @@ def test_ncm_takes_its_means_from_the_training_images_as_they_are(session_of, di
     assert result["architecture"]["head"] == f"ncm_{distance}" and not changed(state, result)
 
 
+def test_logit_adjustment_subtracts_the_logarithm_of_the_training_prior(session_of):
+    """Logits of the test images, one network against the other; the training set has 60 images."""
+    session = session_of({"kind": "logit_adjustment", "tau": 1.5})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    counts = np.bincount(session.train.labels_host)
+    shift = 1.5 * np.log(counts / 60)
+    logits = []
+    with torch.no_grad():
+        for each in (state, result):
+            model = networks.restore(each["architecture"], each["network"], CPU.device).eval()
+            logits.append(model(session.test.plain(0, 25)).numpy())
+    assert logits[1] == pytest.approx(logits[0] - shift, abs=1e-5) and len(set(counts)) == 3
+    assert changed(state, result) == {"head.bias"}
+    assert result["history"] == state["history"] and [row["epoch"] for row in result["head_history"]] == [0]
+
+
+@pytest.mark.parametrize("architecture", ["zca", "tasks", "bilateral"])
+@pytest.mark.parametrize("classifier", [HEAD, SCALE])
+def test_retraining_on_a_trunk_with_more_parts_moves_none_of_them(session_of, architecture, classifier):
+    axis = {"representation__whitening" if architecture == "zca" else "representation__auxiliary": architecture}
+    session = session_of(classifier, **axis)
+    state = represented(session)
+    part = {"zca": "whitening.mean", "tasks": "auxiliary.second.weight", "bilateral": "second_block.conv1.weight"}
+    assert part[architecture] in state["network"]
+    result = classifiers.classify(session, 0, state)
+    assert changed(state, result) <= {"head.weight", "head.bias"}
+    assert result["network"]["head.weight" if classifier is HEAD else "head.scale"].shape[0] == 3
+
+
 def test_going_on_unchanged_is_never_having_stopped(session_of):
-    session = session_of({"kind": "continue", "sampler": None, "loss": None, "weighting": None})
+    session = session_of(CONTINUE)
     branched = classifiers.classify(session, 0, represented(session))
     forget(session)
     whole = represented(session, stop=4)
@@ -196,16 +289,85 @@ def test_going_on_unchanged_is_never_having_stopped(session_of):
 
 
 def test_switching_goes_on_with_the_reversed_sampler(session_of):
-    session = session_of({"kind": "continue", "sampler": "reversed", "loss": None, "weighting": None})
+    session = session_of(CONTINUE | {"sampler": "reversed"})
     state = represented(session)
     switched = classifiers.classify(session, 0, state)
-    phase = Phase.of_protocol(
-        session.params.protocol,
-        **{"name": "classify", "sampler": "reversed", "stop": 4},
-        **PLAIN,
-        mixing=session.params.representation.mixing,
-    )
-    network = networks.create(session.architecture, 0)
-    assert equal(session.train_seed(0, phase, "another key", lambda: network, state), switched)
-    plain = session_of({"kind": "continue", "sampler": None, "loss": None, "weighting": None})
+    assert equal(by_hand(session, state, sampler=REVERSED, stop=4), switched)
+    plain = session_of(CONTINUE)
     assert not equal(classifiers.classify(plain, 0, state), switched)
+
+
+def by_hand(session, state, **axes):
+    """Train on from a state, without the classifier's code."""
+    phase = Phase.of_protocol(session.params.protocol, **{"name": "classify", "sampler": INSTANCE, **PLAIN, **axes})
+    key = f"by hand {sorted(map(str, axes.items()))}"
+    return session.train_seed(
+        0, phase, key, lambda: networks.restore(state["architecture"], state["network"], CPU.device), state
+    )
+
+
+def test_an_interlude_comes_between_the_branch_and_what_follows(session_of):
+    """`switching` Table 7: an epoch of one sampler, then another for the rest."""
+    classifier = CONTINUE | {"sampler": "balanced", "interlude": {"sampler": "reversed", "epochs": 1}}
+    session = session_of(classifier, representation__branch={"at": "start", "plus": 2})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    middle = by_hand(session, state, sampler=REVERSED, stop=3)
+    assert equal(result, by_hand(session, middle, sampler=BALANCED, stop=4))
+    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
+    without = classifiers.classify(session_of(CONTINUE | {"sampler": "balanced"}), 0, state)
+    assert not equal(result, without)
+
+
+def test_going_on_can_start_from_a_new_head_that_has_no_momentum(session_of):
+    session = session_of(CONTINUE | {"new_head": True})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    model = networks.restore(state["architecture"], state["network"], CPU.device)
+    networks.new_head(model, 0)
+    momentum = {name: torch.zeros_like(value) if "head" in name else value for name, value in state["momentum"].items()}
+    begun = state | {"network": dict(model.state_dict()), "momentum": momentum}
+    assert equal(result, by_hand(session, begun, stop=4))
+    assert any(value.any() for name, value in state["momentum"].items() if "head" in name)
+    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
+
+
+def test_going_on_can_freeze_the_trunk(session_of):
+    session = session_of(CONTINUE | {"trained": "head", "sampler": "reversed"})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    assert changed(state, result) == {"head.weight", "head.bias"}
+    assert equal(result, by_hand(session, state, trained="head", sampler=REVERSED, stop=4))
+
+
+def test_going_on_can_last_beyond_the_protocols_epochs_at_its_last_rate(session_of):
+    """The protocol has 4 epochs, 0.1 before its milestone at 2 and 0.01 after it."""
+    session = session_of(CONTINUE | {"epochs": 5})
+    result = classifiers.classify(session, 0, represented(session))
+    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["lr"] for row in result["history"]] == pytest.approx([0.1] * 2 + [0.01] * 5)
+    assert "test_all" in result["history"][-1]
+
+
+def test_going_on_keeps_the_axes_that_it_does_not_name(session_of, phases):
+    classifiers.classify(session_of(CONTINUE | {"weighting": "effective_number"}), 0, STATE)
+    classifiers.classify(session_of(CONTINUE | {"sampler": "reversed"}, representation__mixing="mixup"), 0, STATE)
+    classifiers.classify(session_of(CONTINUE, representation__embedded="bet"), 0, STATE)
+    classifiers.classify(session_of(CONTINUE, representation__auxiliary="tasks"), 0, STATE)
+    classifiers.classify(session_of(CONTINUE, representation__auxiliary="bilateral"), 0, STATE)
+    assert [phase.weighting for phase in phases] == [EffectiveNumber(), *[NoWeighting()] * 4]
+    assert [phase.sampler for phase in phases] == [INSTANCE, REVERSED, INSTANCE, INSTANCE, INSTANCE]
+    assert phases[1].mixing == Mixup() and phases[2].embedded == BatchEmbedded()
+    assert phases[3].auxiliary == AuxiliaryTasks() and phases[4].auxiliary == Bilateral()
+    assert {(phase.loss, phase.stop, phase.last, phase.stream) for phase in phases} == {(CrossEntropy(), 4, 4, 0)}
+
+
+def test_classifiers_leave_the_state_that_they_are_given_as_it_was(session_of):
+    for classifier in (CONTINUE | {"new_head": True}, HEAD, SCALE, {"kind": "tau", "tau": 1.0, "grid": []}):
+        session = session_of(classifier, runtime__regularity=True)
+        state = represented(session)
+        before = copy.deepcopy(state)
+        classifiers.classify(session, 0, state)
+        assert equal(state, before) and state["history"] == before["history"]
+        for part in ("momentum", "regularity"):
+            assert all(torch.equal(value, before[part][name]) for name, value in state[part].items()), part

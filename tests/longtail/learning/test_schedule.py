@@ -7,7 +7,8 @@ import yaml
 from conftest import ROOT
 
 from stages.longtail.learning.schedule import learning_rate
-from stages.longtail.params import Constant, Cosine, MultiStep, Protocol, build
+from stages.longtail.recipe import Constant, Cosine, MultiStep, Protocol
+from stages.longtail.schema import build
 
 
 def rates_of(protocol):
@@ -31,6 +32,11 @@ def test_procrustean_warms_up_for_5_epochs_and_decays_after_160_and_180():
     assert rates[5:160] == [0.1] * 155
     assert rates[160:180] == pytest.approx([0.001] * 20)
     assert rates[180:] == pytest.approx([0.00001] * 20)
+
+
+def test_end_to_end_decays_after_160_and_180_by_a_tenth_each():
+    """`end_to_end` appendix III.1."""
+    assert rates_of("end_to_end") == pytest.approx([0.1] * 160 + [0.01] * 20 + [0.001] * 20)
 
 
 def test_small_decays_once_after_20_of_30_epochs():

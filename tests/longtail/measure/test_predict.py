@@ -17,7 +17,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 1), np.uint8)
 @pytest.fixture(scope="module")
 def network():
     """A network whose running statistics are not those of any batch, left in training mode."""
-    model = networks.create({"backbone": "resnet8", "width": 4, "channels": 1, "classes": 6, "head": "linear"}, 0)
+    plain = {"whitening": {}, "bilateral": False, "auxiliary": {}}
+    narrow = {"backbone": "resnet8", "width": 4, "channels": 1, "classes": 6, "head": "linear"}
+    model = networks.create(narrow | plain, 0)
     with torch.no_grad():
         model.train()(torch.randn(64, 1, 4, 4))
     return model
@@ -25,7 +27,7 @@ def network():
 
 @pytest.fixture
 def images():
-    return Batches(Images(PIXELS, np.zeros(COUNT, int), "", [0.5], [0.25]), np.arange(COUNT), CPU.device, pad=1)
+    return Batches(Images(PIXELS, np.zeros(COUNT, int), [], [0.5], [0.25]), np.arange(COUNT), CPU.device, pad=1)
 
 
 def one_by_one(network):
@@ -50,6 +52,25 @@ def test_features_are_those_of_each_image_alone_and_change_nothing(network, imag
     assert got.dtype == torch.float32 and not got.requires_grad
     assert torch.allclose(got, one_by_one(network), atol=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("k", "columns"), [(1, 1), (3, 3), (9, 6)])
+def test_the_best_classes_come_in_the_order_of_their_logits_all_of_them_if_there_are_fewer(network, images, k, columns):
+    best = predict.top(network.train(), images, CPU, k)
+    logits = network.head(one_by_one(network)).detach()
+    assert best.shape == (COUNT, columns) and best.dtype == torch.int64
+    chosen = logits.gather(1, best)
+    assert torch.allclose(chosen, logits.sort(1, descending=True).values[:, :columns], atol=1e-4)
+
+
+def test_the_first_of_the_best_classes_is_the_predicted_one(network, images):
+    assert torch.equal(predict.top(network, images, CPU)[:, 0], predict.predict(network, images, CPU))
+
+
+def test_hits_are_averaged_over_classes_and_not_over_images():
+    """Class 0: 1 of 4; class 1: 1 of 1."""
+    hits, labels = torch.tensor([True, False, True, False, False]), torch.tensor([0, 0, 1, 0, 0])
+    assert float(predict.class_mean(hits, labels, 2)) == 0.625
 
 
 def test_confusion_has_true_classes_as_rows():

@@ -94,6 +94,19 @@ def test_tau_0_is_the_identity_and_tau_1_gives_unit_norms():
     assert (unit * weight.norm(dim=1, keepdim=True)).numpy() == pytest.approx(FEATURES, abs=1e-5)
 
 
+def test_cosine_head_of_one_sample_by_hand():
+    head = heads.CosineHead(2, 3)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 0.1], [-40.0, -30.0]]))
+    assert head(torch.tensor([[4.0, 3.0]])).tolist() == [pytest.approx([24 / 25, 3 / 5, -1])]
+
+
+def test_cosine_head_begins_with_weights_of_length_one_that_point_anywhere():
+    weight = heads.CosineHead(16, 500).weight.detach()
+    assert weight.norm(dim=1).numpy() == pytest.approx(np.ones(500), abs=1e-6)
+    assert weight.mean(0).numpy() == pytest.approx(np.zeros(16), abs=0.05)
+
+
 def test_cosine_head_gives_cosines_whatever_the_lengths():
     head = heads.build("cosine", 3, 4)
     x = torch.randn(5, 3)

@@ -1,4 +1,4 @@
-"""The network: its seeds, the place where features are mixed, and the exchange of its head."""
+"""The network: its seeds, the place where features are mixed, its parts by axis, and the exchange of its head."""
 
 import pytest
 import torch
@@ -7,6 +7,10 @@ from stages.longtail.models import heads
 from stages.longtail.models import network as networks
 
 NARROW = {"backbone": "resnet8", "width": 4, "channels": 3, "classes": 5, "head": "linear"}
+NARROW |= {"whitening": {}, "bilateral": False, "auxiliary": {}}
+WHITE = NARROW | {"whitening": {"epsilon": 1e-5, "momentum": 0.1}}
+BILATERAL = NARROW | {"bilateral": True}
+TASKS = NARROW | {"auxiliary": {"second": 5, "rotation": 4}}
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -64,6 +68,79 @@ def test_mix_is_applied_once_after_its_group(after, shape):
     assert seen == [shape]
 
 
+def pooled(network, block):
+    """Features of one branch, one group after the other."""
+    x = network.groups[2](network.groups[1](network.groups[0](IMAGES)))
+    return block(x).mean((2, 3))  # resnet8's last group is one block
+
+
+def test_a_bilateral_networks_features_are_those_of_both_last_blocks():
+    network = networks.create(BILATERAL, 0).eval()
+    by_hand = torch.cat([pooled(network, network.last_block), pooled(network, network.second_block)], 1)
+    assert torch.allclose(network.features(IMAGES), by_hand, atol=1e-6)
+    assert torch.allclose(network(IMAGES), by_hand @ network.head.weight.T + network.head.bias, atol=1e-5)
+    assert by_hand.shape == (6, 32) and network.features_size == 32
+    assert not torch.allclose(by_hand[:, :16], by_hand[:, 16:], atol=1e-2)
+
+
+def test_the_shared_part_ends_before_the_last_block_of_a_deeper_network():
+    network = networks.create(BILATERAL | {"backbone": "resnet20"}, 0).eval()
+    x = IMAGES
+    for layer in [*network.groups[:-1], *list(network.groups[-1])[:2]]:
+        x = layer(x)
+    assert torch.allclose(network.shared(IMAGES), x, atol=1e-6)
+    branches = [block(x).mean((2, 3)) for block in (network.groups[-1][2], network.second_block)]
+    assert torch.allclose(network.features(IMAGES), torch.cat(branches, 1), atol=1e-6)
+
+
+def test_the_second_last_block_has_weights_of_its_own_drawn_from_the_seed():
+    one, two, other = (networks.create(BILATERAL, seed) for seed in (3, 3, 4))
+    assert same(one, two)
+    for name in ("conv1", "conv2"):
+        mine = one.second_block.get_submodule(name).weight
+        assert not torch.equal(mine, one.last_block.get_submodule(name).weight)
+        assert not torch.equal(mine, other.second_block.get_submodule(name).weight)
+
+
+def test_whitening_comes_between_the_pooling_and_the_head():
+    network = networks.create(WHITE, 0).eval()
+    with torch.no_grad():
+        network.whitening.mean.uniform_()
+        network.whitening.covariance.copy_(torch.diag(torch.arange(1.0, 17.0)))
+    centred = pooled(network, network.last_block) - network.whitening.mean
+    by_hand = (centred / (torch.arange(1.0, 17.0) + 1e-5).sqrt()).float()
+    assert torch.allclose(network.features(IMAGES), by_hand, atol=1e-5)
+    assert torch.allclose(network(IMAGES), network.head(by_hand), atol=1e-5)
+
+
+def test_auxiliary_heads_have_their_outputs_and_no_say_in_the_logits():
+    network = networks.create(TASKS, 0).eval()
+    before = network(IMAGES)
+    assert {name: tuple(head.weight.shape) for name, head in network.auxiliary.items()} == {
+        "second": (5, 16),
+        "rotation": (4, 16),
+    }
+    with torch.no_grad():
+        for parameter in network.auxiliary.parameters():
+            parameter.fill_(7)
+    assert torch.equal(network(IMAGES), before)
+
+
+def test_auxiliary_heads_are_drawn_from_the_seed():
+    one, two, other = (networks.create(TASKS, seed) for seed in (3, 3, 4))
+    assert same(one.auxiliary, two.auxiliary)
+    assert not torch.equal(one.auxiliary["second"].weight, other.auxiliary["second"].weight)
+    assert not torch.equal(one.auxiliary["second"].weight, one.head.weight)
+
+
+def test_a_new_cosine_head_is_a_cosine_head_of_the_networks_size():
+    network = networks.create(BILATERAL | {"head": "cosine"}, 0)
+    first = network.head.weight.clone()
+    networks.new_head(network, 0, "cosine")
+    assert isinstance(network.head, heads.CosineHead) and network.head.weight.shape == (5, 32)
+    assert network.architecture["head"] == "cosine" and not torch.equal(network.head.weight, first)
+
+
 def test_a_new_head_depends_on_the_seed_alone_and_is_not_the_first_one():
     one, two, other = networks.create(NARROW, 0), networks.create(NARROW, 9), networks.create(NARROW, 0)
     first = one.head.weight.clone()
@@ -101,13 +178,25 @@ def nearest_mean(network):
     networks.nearest_mean_head(network, "euclidean", features, torch.tensor([0, 1, 2, 3, 4, 0]))
 
 
-@pytest.mark.parametrize("change", [lambda network: None, scaled, nearest_mean])
-def test_a_network_comes_back_from_its_architecture_and_weights(change):
-    network = networks.create(NARROW, 0).eval()
+def whitened(network):
+    with torch.no_grad():
+        network.whitening.covariance.mul_(3)
+        network.whitening.mean.add_(1)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "change"),
+    [
+        *((NARROW, change) for change in (lambda network: None, scaled, nearest_mean)),
+        *((WHITE, whitened), (BILATERAL, scaled), (BILATERAL, nearest_mean), (TASKS, scaled)),
+    ],
+)
+def test_a_network_comes_back_from_its_architecture_and_weights(architecture, change):
+    network = networks.create(architecture, 0).eval()
     change(network)
     restored = networks.restore(network.architecture, network.state_dict(), torch.device("cpu")).eval()
     assert torch.allclose(restored(IMAGES), network(IMAGES), atol=1e-6)
-    assert same(restored, network)
+    assert same(restored, network) and restored.state_dict().keys() == network.state_dict().keys()
 
 
 def test_exchanging_a_head_leaves_the_architecture_of_other_networks_alone():

@@ -10,7 +10,8 @@ from stages.longtail.models.network import Network, create
 
 
 def architecture(**changes):
-    return {"backbone": "resnet32", "width": 16, "channels": 3, "classes": 10, "head": "linear", **changes}
+    plain = {"backbone": "resnet32", "width": 16, "channels": 3, "classes": 10, "head": "linear"}
+    return {**plain, "whitening": {}, "bilateral": False, "auxiliary": {}, **changes}
 
 
 def size(module):
