@@ -1,16 +1,28 @@
 # make repro  set up and run the pipeline        make test  set up and run the tests
+# make tables  the papers' tables, from what is in git  make published  the revision for dvc metrics diff published
+# make grids   reports/*/params.yaml, from data/published/ and conf/
 # make lint   ruff and mypy                      make benchmark  speed and memory, printed
 # make lock   resolve requirements.in into requirements.txt
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint benchmark lock setup clean
+.PHONY: repro test tables published grids lint benchmark lock setup clean
 
 repro: setup
 	dvc repro
 
 test: setup
 	pytest
+
+tables: setup
+	python -m stages.tables
+	python -m stages.tables --papers
+
+published: setup
+	python -m stages.longtail.report.tag
+
+grids: setup
+	python -m stages.longtail.report.grid
 
 lint: setup
 	ruff check .

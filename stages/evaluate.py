@@ -2,7 +2,7 @@
 
 Reads   the sections `seeds` and `runtime` of the parameters; CLASSIFIER/checkpoint.pt, CLASSIFIER/history.csv
         RAW/test_images.npy, RAW/test_labels.npy, RAW/meta.json, SPLITS/classes.csv
-Writes  OUT/metrics.json   acc of the last epoch, best of the best test epoch, std of each over seeds, all in percent
+Writes  OUT/metrics.json   acc and top5 of the last epoch, best of the best test epoch, their std over seeds, percent;
                            with two seeds or more also bias2, variance and total_error, as fractions
         OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images;
                            with runtime.regularity also f_norm and irregularity
@@ -32,10 +32,12 @@ def main() -> None:
     division = read_division(args.raw, "test")
     images = Batches(division, np.arange(len(division.labels)), device.device)
     states = checkpoint.load_seeds(args.classifier / "checkpoint.pt", args.params.seeds)
-    matrices, predicted = [], []
+    matrices, predicted, top5 = [], [], []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)
         predictions = predict.predict(model, images, device)
+        hits = (predict.top(model, images, device) == images.labels[:, None]).any(1)
+        top5.append(100 * float(predict.class_mean(hits, images.labels, len(classes))))
         predicted.append(predictions.cpu().numpy())
         matrices.append(predict.confusion(predictions, images.labels, len(classes)))
     history = read_csv(args.classifier / "history.csv")
@@ -45,7 +47,9 @@ def main() -> None:
     metrics = summary.metrics(matrices, history, classes["shot"].tolist())
     if all("tau" in state for state in states.values()):
         metrics["tau"] = float(np.mean([state["tau"] for state in states.values()]))
+    metrics["top5"] = {"all": round(float(np.mean(top5)), 4)}
     if len(predicted) > 1:
+        metrics["top5_std"] = {"all": round(float(np.std(top5, ddof=1)), 4)}
         metrics |= repeated.decomposition(np.stack(predicted), images.labels_host)
     if args.params.runtime.regularity:
         events = repeated.mean_events([state["regularity"] for state in states.values()])

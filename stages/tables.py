@@ -1,19 +1,26 @@
-"""Write the table of the current experiment beside the published number.
+"""Write the table of the current experiment beside the published number, or those of the papers.
 
 Reads   all sections of the parameters; CONF/, to see where they leave the presets
-        REPORTS/metrics.json, REPORTS/per_class.csv, PUBLISHED/<protocol>.csv: only what is in git
+        REPORTS/metrics.json, REPORTS/per_class.csv, PUBLISHED/*.csv: only what is in git
 Writes  REPORTS/table.md
+With --papers, or --paper NAME for one, it reads REPORTS/<paper>/params.yaml, about.md and metrics/, and writes
+        REPORTS/<paper>/table<N>.md, .tex and .csv, README.md; REPORTS/README.md and its figure
+With --missing it writes nothing but lists the runs without results, the cheapest gain first. With --check [REV] it
+exits with 1 if a cell that was within its tolerance at the git revision REV (HEAD) no longer is.
 """
 
 from __future__ import annotations
 
 from stages.longtail import cli
 from stages.longtail.artifacts import read_csv, read_json, write_text
-from stages.longtail.report import experiment, preset, published
+from stages.longtail.report import experiment, papers, preset, published
 
 
 def main() -> None:
-    args = cli.parse(__doc__, reports="reports", published="data/published", conf="conf")
+    args = cli.parse(__doc__, papers.add_options, reports="reports", published="data/published", conf="conf")
+    if args.papers or args.paper or args.check:
+        papers.main(args)
+        return
     params = args.params
     classes = read_csv(args.reports / "per_class.csv").astype({"count": int})
     changed = preset.deviations(params, args.conf)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.longtail.errors import UserError
+from stages.longtail.compose import compose
 from stages.longtail.params import Params
 
 # What decides a result; the cell of the table itself (profile, ratio), the seeds and the machine do not count.
@@ -19,15 +19,6 @@ def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> lis
 
     overrides: of the presets, such as representation.branch.plus=5, in hydra's words.
     """
-    try:
-        from hydra import compose, initialize_config_dir
-        from omegaconf import OmegaConf
-    except ImportError:
-        raise UserError(
-            "the tables stage compares the parameters with conf/ by hydra, which is not installed: run it where "
-            "requirements.txt is (the other stages do without)"
-        ) from None
-
     groups = [
         f"dataset={params.dataset.name}",
         f"protocol={params.protocol.name}",
@@ -37,10 +28,7 @@ def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> lis
         group, name = group_and_name.split("=")
         if not (conf / group / f"{name}.yaml").is_file():
             return [f"{group} '{name}' is no preset"]
-    with initialize_config_dir(str(conf.resolve()), version_base=None):
-        composed = compose("config", overrides=[*groups, *overrides])
-    OmegaConf.resolve(composed)
-    preset = _flat(OmegaConf.to_container(composed))
+    preset = _flat(compose([*groups, *overrides], conf))
     actual = _flat({name: params.plain(name) for name in COMPARED})
     keys = [key for key in {**preset, **actual} if key.split(".")[0] in COMPARED and key not in FREE]
     return [

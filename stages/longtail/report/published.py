@@ -11,15 +11,28 @@ from stages.longtail.errors import UserError
 from stages.longtail.measure.accuracy import GROUPS
 from stages.longtail.params import Params
 from stages.longtail.report import preset
+from stages.longtail.schema import suggest
 
 COLUMNS = [
-    *("table", "row", "method", "overrides", "dataset", "backbone", "profile", "ratio", "epochs", "variant"),
+    *(
+        "table",
+        "row",
+        "protocol",
+        "method",
+        "overrides",
+        "dataset",
+        "backbone",
+        "profile",
+        "ratio",
+        "epochs",
+        "variant",
+    ),
     *("group", "measure", "value", "mark", "note"),
 ]
 
 
-def read(path: Path) -> pd.DataFrame:
-    """All cells of one paper. Raises UserError naming file and line where a line is no cell."""
+def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
+    """All cells of one paper. Raises UserError naming file and line where a line is no cell, or no preset of conf/."""
     frame = read_csv(path)
     if list(frame.columns) != COLUMNS:
         raise UserError(f"{path}:1: expected the columns {', '.join(COLUMNS)}")
@@ -35,40 +48,42 @@ def read(path: Path) -> pd.DataFrame:
     again = frame.index[frame.duplicated(cell)]
     if len(again):
         raise UserError(f"{path}:{again[0] + 2}: this cell stands in the file already")
+    for group in ("method", "protocol"):
+        known = {file.stem for file in (conf / group).glob("*.yaml")} | {""}
+        wrong = frame.index[~frame[group].isin(known)]
+        if len(wrong):
+            name = frame[group][wrong[0]]
+            raise UserError(f"{path}:{wrong[0] + 2}: {group} '{name}' is no preset in {conf}{suggest(name, known)}")
     return frame
 
 
-def read_all(folder: Path) -> pd.DataFrame:
+def read_all(folder: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     """All cells of all papers, with a column `paper`."""
-    return pd.concat([read(path).assign(paper=path.stem) for path in sorted(folder.glob("*.csv"))], ignore_index=True)
+    return pd.concat(
+        [read(path, conf).assign(paper=path.stem) for path in sorted(folder.glob("*.csv"))], ignore_index=True
+    )
 
 
 def cell(params: Params, folder: Path, conf: Path) -> tuple[str, dict[str, float]]:
     """The published accuracies of an experiment at its protocol's paper: where they stand, and group -> top-1.
 
     ('', {}) if its paper prints none, or if the parameters are not the presets' with some row's overrides. A number
-    that several tables repeat is taken from the first. Where a paper does not state the epochs, any number matches.
+    that several tables repeat is taken from the first.
     """
-    path = folder / f"{params.protocol.name}.csv"
-    if not path.is_file():
-        return "", {}
-    frame = read(path)
+    frame = read_all(folder, conf)
     rows = frame[
         (frame.method == params.method)
+        & (frame.protocol == params.protocol.name)
         & (frame.dataset == params.dataset.name)
-        & (frame.backbone == params.protocol.backbone)
         & (frame.profile == params.split.profile)
         & (frame.ratio == params.split.ratio)
-        & (frame.epochs.isna() | (frame.epochs == params.protocol.epochs))
         & (frame.measure == "top1")
         & frame.group.isin(GROUPS)
     ]
     for overrides in rows.overrides.unique():
         if not preset.deviations(params, conf, overrides.split()):
             rows = rows[rows.overrides == overrides].drop_duplicates("group")
-            break
-    else:
-        return "", {}
-    tables = ", ".join(str(int(table)) for table in rows.table.unique())
-    where = f"{params.protocol.name}, table {tables}, row '{rows.row.iloc[0]}'"
-    return where, dict(zip(rows.group, rows.value, strict=True))
+            tables = ", ".join(str(int(table)) for table in rows.table.unique())
+            where = f"{rows.paper.iloc[0]}, table {tables}, row '{rows.row.iloc[0]}'"
+            return where, dict(zip(rows.group, rows.value, strict=True))
+    return "", {}

@@ -1,0 +1,203 @@
+"""A toy paper on digits (three methods, two ratios, made-up numbers) through everything that a paper goes through."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from test_pipeline import call, ran
+
+COLUMNS = (ROOT / "data/published/switching.csv").read_text().splitlines()[0]
+ROWS = ("Joint,toy,joint", "Re-trained,toy,crt", "Switched,toy,switching")
+PUBLISHED = {"joint": (60.0, 70.0), "crt": (99.9, 99.8), "switching": (50.0, 50.5)}
+PAPERS = ("balance", "decoupling", "end_to_end", "procrustean", "switching")
+FIRST = "digits-exp-20-joint-precisionfp32"
+
+
+def line(label: str, ratio: int, value: float, overrides: str = "runtime.precision=fp32 seeds=[0]") -> str:
+    return f'1,{label},"{overrides}",digits,resnet8,exp,{ratio},3,,all,top1,{value},own,'
+
+
+def toy(value: float = 50.0, seeds: str = "[0]") -> str:
+    overrides = f"runtime.precision=fp32 seeds={seeds}"
+    lines = [COLUMNS, "1,Theirs,,,,digits,resnet8,exp,20,,,all,top1,42.0,copied,"]
+    for label in ROWS:
+        for ratio, number in zip((20, 10), PUBLISHED[label.split(",")[2]], strict=True):
+            lines.append(line(label, ratio, number, overrides))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone whose only paper is the toy, its grid written, nothing run."""
+    folder = tmp_path_factory.mktemp("paper")
+    for name in call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / "reports/toy").mkdir()
+    grid = (folder / "reports/switching/dvc.yaml").read_text()
+    (folder / "reports/toy/dvc.yaml").write_text(grid.replace("switching/", "toy/"))
+    (folder / "reports/toy/about.md").write_text("# toy\n\nMade up.\n")
+    for name in PAPERS:
+        shutil.rmtree(folder / "reports" / name)
+        (folder / f"data/published/{name}.csv").unlink()
+    (folder / "data/published/toy.csv").write_text(toy())
+    small = (folder / "conf/protocol/small.yaml").read_text()
+    for old, new in (("name: small", "name: toy"), ("epochs: 30", "epochs: 3"), ("[20]", "[1]"), ("16", "4")):
+        assert old in small
+        small = small.replace(old, new)
+    (folder / "conf/protocol/toy.yaml").write_text(small)
+    call(folder, "git", "init", "-q", "-b", "main")
+    call(folder, "python", "-m", "stages.longtail.report.grid")
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "toy")
+    return folder
+
+
+def tables(folder: Path, *options: str, check: bool = True) -> str:
+    return call(folder, "python", "-m", "stages.tables", *options, check=check)
+
+
+def pages(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "reports/toy").glob("*") if path.is_file()} | {
+        path.name: path.read_bytes() for path in (folder / "reports").glob("*.*")
+    }
+
+
+def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
+    # The grid: joint and switching share their epochs up to the switch, crt trains joint to the end.
+    grid = yaml.safe_load((paper / "reports/toy/params.yaml").read_text())
+    assert len(grid["runs"]) == 4 and len(grid["alone"]) == 2 and len(grid["representations"]) == 2
+    missing = tables(paper, "--paper", "toy", "--missing")
+    assert missing.startswith("toy: 6 runs missing") and missing.count("dvc repro reports/toy/dvc.yaml:") == 6
+    # 429 images (ratio 20: see conf/dataset/digits) or more, three epochs, one seed; what is shared counts once.
+    tables(paper, "--papers")
+    empty = (paper / "reports/toy/table1.md").read_text()
+    assert "| Joint" in empty and "- (60.0)" in empty and "(42.0)" in empty and "none of its 6 cells" in empty
+
+    # One cell by its printed command, then all: what is done is not done again.
+    output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")
+    assert {"represent", "run"} <= {name.split(":")[-1].split("@")[0] for name in ran(output)}
+    assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 5 runs missing")
+    output = call(paper, "dvc", "repro", "reports/toy/dvc.yaml")
+    assert not [name for name in ran(output) if name.endswith(f"run@{FIRST}")]
+    assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 0 runs missing")
+    assert not ran(call(paper, "dvc", "repro", "reports/toy/dvc.yaml"))
+
+    # The tables: ours beside published, by both epochs, with a mark where they differ; the same bytes again.
+    tables(paper, "--papers")
+    cells = pd.read_csv(paper / "reports/toy/table1.csv").set_index(["row", "ratio"])
+    ours = json.loads((paper / f"reports/toy/metrics/{FIRST}/metrics.json").read_text())
+    cell = cells.loc[("Joint", 20)]
+    assert (cell["last"], cell.best, cell.published) == (ours["acc"]["all"], ours["best"]["all"], 60.0)
+    page = (paper / "reports/toy/table1.md").read_text()
+    assert f"{ours['acc']['all']:.1f} (60.0, {ours['acc']['all'] - 60:+.1f}) !" in page
+    assert "best test epoch" in page and "6 of 6 cells were run" in page
+    assert "ours" in (paper / "reports/toy/table1.tex").read_text()
+    assert re.search(r"toy.*\| 1 +\| 7 +\| 6 +\| 6 ", (paper / "reports/README.md").read_text())
+    before = pages(paper)
+    tables(paper, "--papers")
+    assert pages(paper) == before
+    call(paper, "git", "add", "-A")
+    call(paper, "git", "commit", "-qm", "run")
+
+
+def test_a_fresh_clone_without_data_or_cache_renders_the_same_bytes(paper: Path, tmp_path: Path) -> None:
+    call(tmp_path, "git", "clone", "-q", str(paper), "again")
+    tables(tmp_path / "again", "--papers")
+    assert call(tmp_path / "again", "git", "status", "--short") == ""
+    assert not ran(call(tmp_path / "again", "dvc", "repro", "--allow-missing", "--dry", "reports/toy/dvc.yaml"))
+
+
+def test_metrics_diff_published_shows_ours_against_theirs(paper: Path) -> None:
+    before = call(paper, "git", "status", "--short"), call(paper, "git", "rev-parse", "HEAD")
+    said = call(paper, "python", "-m", "stages.longtail.report.tag")
+    assert "no published number for the current experiment; near ones: toy table 1 digits 20 60" in said
+    first = call(paper, "git", "rev-parse", "published")
+    call(paper, "python", "-m", "stages.longtail.report.tag")
+    assert call(paper, "git", "rev-parse", "published") == first
+    assert (call(paper, "git", "status", "--short"), call(paper, "git", "rev-parse", "HEAD")) == before
+    path = f"reports/toy/metrics/{FIRST}/metrics.json"
+    shown = json.loads(call(paper, "dvc", "metrics", "diff", "published", "--json", "--targets", path))
+    ours = json.loads((paper / path).read_text())
+    assert shown[path]["acc.all"] == {
+        "old": 60.0,
+        "new": ours["acc"]["all"],
+        "diff": pytest.approx(ours["acc"]["all"] - 60.0),
+    }
+
+
+def test_a_cell_that_leaves_its_tolerance_fails_the_check(paper: Path) -> None:
+    published = paper / "data/published/toy.csv"
+    path = paper / f"reports/toy/metrics/{FIRST}/metrics.json"
+    ours = json.loads(path.read_text())
+    text = published.read_text()
+    try:
+        published.write_text(text.replace("top1,60.0", f"top1,{ours['acc']['all'] + 0.5}"))
+        tables(paper, "--papers")
+        call(paper, "git", "commit", "-qam", "within")
+        assert "still is" in tables(paper, "--check")
+        ours["acc"]["all"] -= 5
+        path.write_text(json.dumps(ours))
+        output = tables(paper, "--check", check=False)
+        assert output.startswith("error: within the tolerance at HEAD") and "Joint" in output and FIRST in output
+    finally:
+        call(paper, "git", "checkout", "-q", "HEAD~1", "--", ".")
+        call(paper, "git", "commit", "-qm", "back")
+
+
+def test_a_run_that_left_the_grid_leaves_the_tables_though_its_metrics_stay(paper: Path) -> None:
+    published = paper / "data/published/toy.csv"
+    text = published.read_text()
+    try:
+        published.write_text("\n".join(row for row in text.splitlines() if "Switched" not in row) + "\n")
+        call(paper, "python", "-m", "stages.longtail.report.grid")
+        tables(paper, "--papers")
+        page = (paper / "reports/toy/table1.md").read_text()
+        assert "Switched" not in page and "4 of 4 cells" in page
+        assert (paper / "reports/toy/metrics/digits-exp-20-switching-precisionfp32/metrics.json").is_file()
+    finally:
+        call(paper, "git", "checkout", "-q", ".")
+
+
+def test_a_new_seed_trains_that_seed_alone(paper: Path) -> None:
+    published = paper / "data/published/toy.csv"
+    try:
+        published.write_text(toy(seeds="[0,1]"))
+        call(paper, "python", "-m", "stages.longtail.report.grid")
+        output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")
+        assert "represent, seed 1: epoch 1" in output and "represent, seed 0: epoch 1" not in output
+        metrics = json.loads((paper / f"reports/toy/metrics/{FIRST}/metrics.json").read_text())
+        assert metrics["seeds"] == 2 and metrics["bias2"] + metrics["variance"] == metrics["total_error"]
+    finally:
+        call(paper, "git", "checkout", "-q", ".")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("toy,joint", "toy,jiont", ("toy.csv:3", "jiont", "joint")),
+        ("top1,60.0", "top1,sixty", ("toy.csv:3", "sixty")),
+        ("Joint,toy,joint", "Switched,toy,switching", ("toy.csv:7", "stands in the file already")),
+        ("toy,joint", "tyo,joint", ("toy.csv:3", "tyo", "toy")),
+    ],
+)
+def test_a_wrong_cell_is_refused_with_its_file_and_line(
+    paper: Path, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    published = paper / "data/published/toy.csv"
+    text = published.read_text()
+    try:
+        published.write_text(text.replace(old, new))
+        for command in (("stages.longtail.report.grid",), ("stages.tables", "--papers")):
+            output = call(paper, "python", "-m", *command, check=False)
+            assert output.startswith("error: ") and all(word in output for word in words), output
+    finally:
+        published.write_text(text)
