@@ -36,7 +36,7 @@ benchmark: setup
 lock: setup
 	uv pip compile -q requirements.in --universal --python-version 3.11 --no-header --output-file requirements.txt
 
-setup: .venv/ready
+setup: .venv/ready  ## .venv with everything in requirements.txt
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -4,6 +4,7 @@ Reads   the sections `protocol`, `representation`, `classifier`, `seeds` and `ru
         REPRESENTATION/checkpoint.pt
         RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
 Writes  OUT/checkpoint.pt  the final network of every seed
+        OUT/manifest.json  versions, machine, speed; or MANIFEST
         OUT/history.csv    all epochs, those of the representation first
 
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
@@ -22,7 +23,12 @@ from stages.longtail.learning.session import Session, State, write_states
 
 def main() -> None:
     args = cli.parse(
-        __doc__, out="data/classifier", representation="data/representation", raw="data/raw", splits="data/splits"
+        __doc__,
+        cli.manifest,
+        out="data/classifier",
+        representation="data/representation",
+        raw="data/raw",
+        splits="data/splits",
     )
     session = Session.open(args.params, args.raw, args.splits)
     path = args.representation / "checkpoint.pt"
@@ -31,7 +37,7 @@ def main() -> None:
     for seed, state in checkpoint.load_seeds(path, args.params.seeds).items():
         check(path, state, session, branch)
         states[seed] = classify(session, seed, state)
-    write_states(args.out, states, branch)
+    write_states(session, args.out, states, args.manifest)
 
 
 def check(path: Path, state: State, session: Session, branch: int) -> None:

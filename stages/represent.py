@@ -3,6 +3,7 @@
 Reads   the sections `protocol`, `representation`, `seeds` and `runtime` of the parameters
         RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
 Writes  OUT/checkpoint.pt  the network and its momentum of every seed
+        OUT/manifest.json  versions, machine, speed; or MANIFEST
         OUT/history.csv    an epoch a row: learning rate, loss, accuracies
 
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
@@ -17,7 +18,7 @@ from stages.longtail.models import network
 
 
 def main() -> None:
-    args = cli.parse(__doc__, out="data/representation", raw="data/raw", splits="data/splits")
+    args = cli.parse(__doc__, cli.manifest, out="data/representation", raw="data/raw", splits="data/splits")
     session = Session.open(args.params, args.raw, args.splits)
     protocol, representation = args.params.protocol, args.params.representation
     key = session.trajectory()
@@ -36,7 +37,7 @@ def main() -> None:
     for seed in args.params.seeds:
         state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
         states[seed] = state | {"trajectory": key}
-    write_states(args.out, states, branch=phase.stop)
+    write_states(session, args.out, states, args.manifest)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # in this process and every stage that a test starts: bit-for-bit, and no crowding
@@ -31,6 +34,19 @@ def tiny(**changes: Any) -> dict[str, Any]:
             section = section[name]
         section[leaf] = value
     return params
+
+
+def composed(*overrides: str, conf: Path = ROOT / "conf") -> dict[str, Any]:
+    """What `dvc exp run -S` makes of conf/ with these overrides."""
+    return yaml.safe_load(_composed(overrides, conf))
+
+
+@cache
+def _composed(overrides: tuple[str, ...], conf: Path) -> str:
+    with initialize_config_dir(str(conf), version_base=None):
+        config = compose("config", overrides=list(overrides))
+    OmegaConf.resolve(config)
+    return OmegaConf.to_yaml(config)
 
 
 class Workplace:
@@ -132,6 +148,31 @@ def trained(here: Workplace, finished: Path) -> Workplace:
     for folder in ("data", "reports", ".scratch"):
         shutil.copytree(finished / folder, folder)
     return here
+
+
+# 9 epochs whose rate falls once, after the second: the branches at it leave 6 for switches in two steps.
+SHORT = (
+    *("protocol.epochs=9", "protocol.width=4", "protocol.schedule.milestones=[2]", "protocol.schedule.gamma=0.5"),
+    "runtime.test_every=2",
+)
+
+
+@pytest.fixture
+def carry_out(tmp_path: Path, split_digits: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """carry_out("method=crt", ...) composes a short recipe on digits and runs it in this process, from split to
+    evaluate, in a new folder, which it returns and leaves as the working directory."""
+    from inprocess import ok
+
+    def carry_out(*overrides: str) -> Path:
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(split_digits / "data/raw", folder / "data/raw")
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(os, "fsync", lambda _: None)  # a quarter of the time
+        Path("params.yaml").write_text(yaml.safe_dump(composed(*SHORT, *overrides)))
+        ok("split", "represent", "classify", "evaluate")
+        return folder
+
+    return carry_out
 
 
 @pytest.fixture(scope="session")

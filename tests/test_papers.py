@@ -201,3 +201,26 @@ def test_a_wrong_cell_is_refused_with_its_file_and_line(
             assert output.startswith("error: ") and all(word in output for word in words), output
     finally:
         published.write_text(text)
+
+
+def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Path) -> None:
+    """send, run.sh without DVC and Hydra, take: the small results and the checksums of the large files."""
+    call(tmp_path, "git", "clone", "-q", str(paper), "here")
+    here, there = tmp_path / "here", tmp_path / "there"
+    for name in ("reports/toy/dvc.lock", "reports/dvc.lock"):
+        (here / name).unlink()
+    shutil.rmtree(here / "reports/toy/metrics")
+    run = "digits-exp-20-crt-precisionfp32"
+    call(here, "python", "-m", "stages.longtail.report.handback", "send", "trip", "--paper", "toy", FIRST, run)
+    there.mkdir()
+    for name in ("stages", "trip"):
+        shutil.copytree(here / name, there / name)
+    script = (there / "trip/run.sh").read_text()
+    assert "dvc" not in script and script.count("stages.represent") == 1, "the representation is shared"
+    call(there, "bash", "trip/run.sh")
+    shutil.copytree(there / "trip", here / "trip", dirs_exist_ok=True)
+    taken = call(here, "python", "-m", "stages.longtail.report.handback", "take", "trip")
+    assert f"reports/toy/dvc.yaml:run@{run}" in taken
+    stages = [f"reports/toy/dvc.yaml:{name}" for name in (f"represent@{FIRST}", f"run@{FIRST}", f"run@{run}")]
+    assert not ran(call(here, "dvc", "repro", "--single-item", "--allow-missing", "--dry", *stages))
+    assert tables(here, "--paper", "toy", "--missing").startswith("toy: 4 runs missing")

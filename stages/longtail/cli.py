@@ -12,6 +12,10 @@ from stages.longtail import cells, errors, params
 run = errors.run
 
 
+def manifest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--manifest", type=Path, help="file to tell how the result came about (OUT/manifest.json)")
+
+
 def parse(doc: str | None, options: Callable[[argparse.ArgumentParser], None] | None = None, **folders: str) -> Any:
     """Read the command line; `doc` is the help, `options` adds to it. Each folder is an option with a default.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.longtail.errors import UserError
 from stages.longtail.recipe import RelativelyBalancedBlocks
 
 
@@ -14,7 +15,7 @@ def blocks(counts: np.ndarray, number: int) -> list[np.ndarray]:
 
 
 def least_ratio(smallest: int, batch_size: int, classes: int, ratio: float, alpha: float) -> float:
-    """r_min of Eq. 14. smallest: images of the smallest class, Q_N; classes: of a block, F; ratio: r_0."""
+    """r_min of Eq. 14, at most 1 / F. smallest: images of the smallest class, Q_N; classes: a block's, F; ratio: r_0."""
     scale = (smallest / alpha) / (batch_size / classes)
     if scale < 1:
         least = ratio
@@ -44,27 +45,49 @@ def ratios(counts: np.ndarray, least: float) -> np.ndarray:
 
 
 def sizes(shares: np.ndarray, batch_size: int) -> np.ndarray:
-    """Images of each class in a batch, int64 (F,), summing to batch_size: shares rounded by the largest remainder."""
-    exact = shares * batch_size
-    whole = np.floor(exact).astype(np.int64)
-    whole[np.argsort(whole - exact, kind="stable")[: batch_size - whole.sum()]] += 1
-    return whole
+    """Images of each class in a batch, int64 (F,), summing to batch_size.
+
+    The classes of the least share have the same number, as the paper says: their share of the batch rounded down (that
+    is Table 7's "Samples"), but one at least. The others share the rest, rounded by the largest remainder.
+    """
+    least = np.isclose(shares, shares.min(), rtol=1e-9)
+    result = np.zeros(len(shares), np.int64)
+    if not least.all():
+        result[least] = max(1, int(shares.min() * batch_size + 1e-9))
+        shares = np.where(least, 0, shares)
+    exact = shares / shares.sum() * (batch_size - result.sum())
+    whole = np.floor(exact + 1e-9).astype(np.int64)
+    whole[np.argsort(whole - exact, kind="stable")[: batch_size - result.sum() - whole.sum()]] += 1
+    return result + whole
 
 
 def order(
-    sampler: RelativelyBalancedBlocks, labels: np.ndarray, length: int, batch_size: int, random: np.random.Generator
+    sampler: RelativelyBalancedBlocks,
+    labels: np.ndarray,
+    length: int,
+    batch_size: int,
+    random: np.random.Generator,
+    before: int = 0,
 ) -> np.ndarray:
     """`length` images, int64: positions in `labels` (n,). Batch after batch takes block after block, in a cycle.
 
-    All batches of a block have the same number of images of each of its classes, drawn with replacement and shuffled.
+    before: batches in the epochs before, from which the cycle goes on. All batches of a block have the same number of
+    images of each of its classes, drawn with replacement and shuffled. Raises UserError if a block has no class, or
+    more than a batch has images.
     """
     counts = np.bincount(labels)
+    largest = -(-len(counts) // sampler.blocks)
+    if sampler.blocks > len(counts) or largest > batch_size:
+        raise UserError(
+            f"sampler.blocks is {sampler.blocks}, for {len(counts)} classes and batches of {batch_size}: a block needs "
+            "a class at least, and no more classes than a batch has images; change sampler.blocks"
+        )
     drawn = []
     for members in blocks(counts, sampler.blocks):
         least = least_ratio(counts.min(), batch_size, len(members), sampler.ratio, sampler.alpha)
         drawn.append(np.repeat(members, sizes(ratios(counts[members], least), batch_size)))
     batches = -(-length // batch_size)
-    cycles = -(-batches // len(drawn))
-    classes = random.permuted(np.tile(np.stack(drawn), (cycles, 1))[:batches], axis=1).ravel()[:length]
+    block = (before + np.arange(batches)) % sampler.blocks
+    classes = random.permuted(np.stack(drawn)[block], axis=1).ravel()[:length]
     by_class, first = np.argsort(labels, kind="stable"), np.cumsum(counts) - counts
     return by_class[first[classes] + random.integers(0, counts[classes])]

@@ -22,20 +22,29 @@ def generator(seed: int, epoch: int, purpose: Purpose, phase: int = 0) -> np.ran
     return np.random.default_rng([seed, epoch, _STREAM[purpose], phase])
 
 
-def deal(drawn: np.ndarray, labels: np.ndarray, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An image for each class in `drawn` (m,), from that class's reshuffled deck: positions in `labels` (m,)."""
+def deal(
+    drawn: np.ndarray, labels: np.ndarray, counts: np.ndarray, random: np.random.Generator, together: int = 1
+) -> np.ndarray:
+    """An image for each class in `drawn` (m,), from that class's reshuffled deck: positions in `labels` (m,).
+
+    together: draws of a class come in groups of so many, which do not reach from one shuffle into the next, so that no
+    group has an image twice; of a class with fewer images every shuffle is dealt to its end.
+    """
     wanted = np.bincount(drawn, minlength=len(counts))
-    rounds = -(-wanted // counts)
+    dealt = np.where(counts >= together, counts - counts % together, counts)  # cards of a shuffle that are used
+    rounds = -(-wanted // dealt)
     # A deck is `rounds` shuffles of a class's images, one after the other; all decks lie end to end, by class.
-    deck_size = rounds * counts
-    deck_start = np.cumsum(deck_size) - deck_size
-    deck_class = np.repeat(np.arange(len(counts)), deck_size)
-    deck_round, member = np.divmod(np.arange(len(deck_class)) - deck_start[deck_class], counts[deck_class])
+    full = rounds * counts
+    deck_class = np.repeat(np.arange(len(counts)), full)
+    deck_round, member = np.divmod(
+        np.arange(len(deck_class)) - (np.cumsum(full) - full)[deck_class], counts[deck_class]
+    )
     first = np.cumsum(counts) - counts
     cards = _grouped(labels)[first[deck_class] + member]
     shuffle = (np.cumsum(rounds) - rounds)[deck_class] + deck_round  # the number of the shuffle that a card is of
-    cards = cards[np.argsort(shuffle + random.random(len(cards)))]
+    cards = cards[np.argsort(shuffle + random.random(len(cards)))][member < dealt[deck_class]]
     # The k-th draw of a class takes the k-th card of its deck.
+    deck_start = np.cumsum(rounds * dealt) - rounds * dealt
     draw_order = _grouped(drawn)
     kth = np.arange(len(drawn)) - (np.cumsum(wanted) - wanted)[drawn[draw_order]]
     chosen = np.empty(len(drawn), np.int64)

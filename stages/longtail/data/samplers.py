@@ -6,7 +6,6 @@ import numpy as np
 
 from stages.longtail.data import b3rs
 from stages.longtail.data.draws import deal
-from stages.longtail.errors import UserError
 from stages.longtail.recipe import ClassBalancedBatches, Embedded, NotEmbedded, RelativelyBalancedBlocks, Sampler
 
 # Exponent q of p_j = n_j^q / sum_i n_i^q (`decoupling` Eq. 1, `switching` Eq. 1).
@@ -39,16 +38,15 @@ def epoch(
     They are n draws of `sampler`, and between them the embedded batches, if any: `end_to_end` Algorithm 1, which has
     them before the update of every interval-th batch, counted over all epochs.
     """
-    progress = number / epochs
-    main = order(sampler, labels, len(labels), batch_size, random, progress)
+    progress, batches = number / epochs, -(-len(labels) // batch_size)
+    before = number * batches
+    main = order(sampler, labels, len(labels), batch_size, random, progress, before)
     if isinstance(embedded, NotEmbedded):
         return main
-    batches = -(-len(main) // batch_size)
-    counted = number * batches + np.arange(1, batches + 1)
-    starts = np.flatnonzero(counted % embedded.interval == 0) * batch_size
-    inner = order(
-        embedded.sampler, labels, len(starts) * embedded.iterations * batch_size, batch_size, random, progress
-    )
+    starts = np.flatnonzero((before + np.arange(1, batches + 1)) % embedded.interval == 0) * batch_size
+    inner_before = before // embedded.interval * embedded.iterations
+    length = len(starts) * embedded.iterations * batch_size
+    inner = order(embedded.sampler, labels, length, batch_size, random, progress, inner_before)
     outer = np.split(main, starts)
     visits = inner.reshape(len(starts), embedded.iterations * batch_size)
     return np.concatenate([outer[0], *(part for pair in zip(visits, outer[1:], strict=True) for part in pair)])
@@ -61,20 +59,22 @@ def order(
     batch_size: int,
     random: np.random.Generator,
     progress: float = 0.0,
+    before: int = 0,
 ) -> np.ndarray:
-    """`length` images, int64: positions in `labels` (n,).
+    """`length` images, int64: positions in `labels` (n,). before: batches of this sampler in the epochs before.
 
     instance: every image once, and again if more are asked for. The other class samplers draw a class by its
     probability, then an image of it without replacement (`switching` Algorithm 1, line 9), starting over with a new
     shuffle when the class is used up; so do class-balanced batches. B3RS draws images with replacement.
     """
+    if length == 0:
+        return np.empty(0, np.int64)
     counts = np.bincount(labels)
     if isinstance(sampler, ClassBalancedBatches):
-        return deal(balanced_batches(len(counts), length, batch_size, sampler.images, random), labels, counts, random)
+        drawn = balanced_batches(len(counts), length, batch_size, sampler.images, random)
+        return deal(drawn, labels, counts, random, together=sampler.images)
     if isinstance(sampler, RelativelyBalancedBlocks):
-        if sampler.blocks > len(counts):
-            raise UserError(f"sampler.blocks is {sampler.blocks}, more than the {len(counts)} classes: lower it")
-        return b3rs.order(sampler, labels, length, batch_size, random)
+        return b3rs.order(sampler, labels, length, batch_size, random, before)
     if sampler.kind == "instance":
         rounds = -(-length // len(labels))
         return np.concatenate([random.permutation(len(labels)) for _ in range(rounds)])[:length]

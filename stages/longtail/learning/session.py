@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pandas as pd
 import torch
 
 from stages.longtail import compute
-from stages.longtail.artifacts import write_csv
+from stages.longtail.artifacts import write_csv, write_json
 from stages.longtail.compute import Compute
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.errors import UserError
-from stages.longtail.learning import checkpoint, training
+from stages.longtail.learning import checkpoint, manifest, training
 from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.progress import Progress
 from stages.longtail.learning.regularity import Regularity
@@ -43,6 +44,8 @@ class Session:
     subset: split.Subset
     channels: int
     digest: str
+    began: float = field(default_factory=time.perf_counter)
+    trained: list[int] = field(default_factory=list)  # images that each seed trained here, not from checkpoints
 
     @classmethod
     def open(cls, params: Params, raw: Path, splits: Path) -> Session:
@@ -120,6 +123,7 @@ class Session:
             state = kept
         regularity = Regularity(self.train, self.compute) if self.params.runtime.regularity else None
         run = training.start(begin(), phase, self.compute, state, regularity)
+        self.trained.append((phase.stop - run.epoch) * len(self.train))
         with Progress(f"{phase.name}, seed {seed}", run.epoch, phase.stop, len(self.train)) as progress:
             training.train(
                 run,
@@ -157,13 +161,13 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
     )
 
 
-def write_states(folder: Path, states: dict[int, State], branch: int) -> None:
-    """Hand on every seed's state as checkpoint.pt, and the epochs so far as history.csv.
+def write_states(session: Session, folder: Path, states: dict[int, State], manifest_path: Path | None) -> None:
+    """Hand on every seed's state as checkpoint.pt, the epochs so far as history.csv, and how they came about.
 
     part: represent up to the branch epoch, continue after it; head: epochs of a head on the frozen representation,
     which count on from those before.
     """
-    rows = []
+    rows, branch = [], session.params.branch_epoch
     for seed, state in states.items():
         for row in state["history"]:
             rows.append({"seed": seed, "part": "represent" if row["epoch"] <= branch else "continue", **row})
@@ -171,3 +175,5 @@ def write_states(folder: Path, states: dict[int, State], branch: int) -> None:
             rows.append({"seed": seed, "part": "head", **row, "epoch": state["history"][-1]["epoch"] + row["epoch"]})
     write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
     checkpoint.save(folder / "checkpoint.pt", {"seeds": states})
+    took = manifest.describe(session.compute, time.perf_counter() - session.began, sum(session.trained))
+    write_json(manifest_path or folder / "manifest.json", took)

@@ -22,7 +22,7 @@ from stages.longtail import cells, errors
 from stages.longtail.artifacts import write_text
 from stages.longtail.errors import UserError
 
-SMALL = ("metrics.json", "per_class.csv", "history.csv")
+SMALL = ("metrics.json", "per_class.csv", "history.csv", "manifest.json")
 
 
 def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -> None:
@@ -47,14 +47,16 @@ def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -
         inputs = f"--raw data/grid/raw/{data} --splits data/grid/splits/{split}"
         of = entry.get("of", name)
         learned = f"data/grid/{paper}/representation/{of}"
-        represent = f"represent {inputs} --out {learned}"
+        manifests = f"reports/{paper}/metrics"
+        represent = f"represent {inputs} --out {learned} --manifest {manifests}/{of}/represent.json"
         stage(shared_path, "datasets", data, [f"download --out data/grid/raw/{data}"])
         split_command = f"split --raw data/grid/raw/{data} --out data/grid/splits/{split}"
         stage(shared_path, "splits", split, [split_command])
         if kinds[name] == "runs":
             stage(grid_path, "representations", of, [represent])
         rest = [
-            f"classify {inputs} --representation {learned} --out data/grid/{paper}/classifier/{name}",
+            f"classify {inputs} --representation {learned} --out data/grid/{paper}/classifier/{name} "
+            f"--manifest {manifests}/{name}/manifest.json",
             f"evaluate {inputs} --classifier data/grid/{paper}/classifier/{name} --out reports/{paper}/metrics/{name}",
         ]
         stage(grid_path, kinds[name], name, rest if kinds[name] == "runs" else [represent, *rest])
@@ -70,6 +72,10 @@ def pack(folder: Path, paper: str, runs: list[str], reports: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for file in SMALL:
             shutil.copy2(reports / paper / "metrics" / name / file, target / file)
+    for manifest in (reports / paper / "metrics").glob("*/represent.json"):
+        target = folder / "results" / manifest.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(manifest, target / manifest.name)
     files = [path for path in Path("data/grid").rglob("*") if path.is_file() and path.suffix != ".partial"]
     checksums = {path.as_posix(): {"md5": _md5(path), "size": path.stat().st_size} for path in sorted(files)}
     write_text(folder / "checksums.json", json.dumps(checksums, indent=1) + "\n")
@@ -81,12 +87,12 @@ def take(folder: Path, reports: Path) -> list[str]:
 
     plan = json.loads((folder / "plan.json").read_text())
     checksums = json.loads((folder / "checksums.json").read_text())
-    came = {path.name for path in (folder / "results").iterdir()}
-    for name in came:
+    came = {path.parent.name for path in (folder / "results").glob("*/metrics.json")}
+    for name in sorted(path.name for path in (folder / "results").iterdir()):
         target = reports / plan["paper"] / "metrics" / name
         target.mkdir(parents=True, exist_ok=True)
-        for file in SMALL:
-            shutil.copyfile(folder / "results" / name / file, target / file)
+        for file in (folder / "results" / name).iterdir():
+            shutil.copyfile(file, target / file.name)
     recorded = []
     with Repo() as repo:
         for planned in plan["stages"]:

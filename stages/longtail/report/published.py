@@ -49,8 +49,8 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     if len(again):
         raise UserError(f"{path}:{again[0] + 2}: this cell stands in the file already")
     for group in ("method", "protocol"):
-        known = {file.stem for file in (conf / group).glob("*.yaml")} | {""}
-        wrong = frame.index[~frame[group].isin(known)]
+        known = {file.stem for file in (conf / group).glob("*.yaml")}
+        wrong = frame.index[~frame[group].isin(known | {""})]
         if len(wrong):
             name = frame[group][wrong[0]]
             raise UserError(f"{path}:{wrong[0] + 2}: {group} '{name}' is no preset in {conf}{suggest(name, known)}")

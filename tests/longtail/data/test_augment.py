@@ -84,3 +84,47 @@ def test_crop_alone_never_flips_and_none_takes_the_middle():
 def test_the_same_generator_state_gives_the_same_draws():
     first, second, other = (augment.draw("crop_flip", 50, 4, np.random.default_rng(s)) for s in (1, 1, 2))
     assert (first == second).all() and (first != other).any()
+
+
+# A window of each offset and flip, turned by each number of quarter turns.
+TURNED = list(itertools.product(range(2 * PAD + 1), range(2 * PAD + 1), (0, 1), range(4)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_turned_window_is_the_plain_one_turned_counterclockwise(channels):
+    images = pixels(7, channels)
+    rows = [i % 7 for i in range(len(TURNED))]
+    batch = crop_flip(images, rows, TURNED)
+    assert batch.dtype == np.uint8 and batch.shape == (len(TURNED), SIDE, SIDE, channels)
+    for result, row, (*draw, turns) in zip(batch, rows, TURNED, strict=True):
+        assert (result == np.rot90(naive(images[row], *draw), turns)).all(), (draw, turns)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("turns", range(4))
+def test_turning_is_rot90_of_the_window_exactly_for_any_type_and_images_that_are_no_squares(dtype, turns):
+    random = torch.Generator().manual_seed(turns)
+    images = (torch.rand((5, 9, 12, 3), generator=random) * 256).to(dtype)
+    rows = torch.tensor([4, 0, 3, 3, 1, 2, 0, 4])
+    draws = torch.tensor([(top, left, flip) for top in (0, 3) for left in (1, 6) for flip in (0, 1)])
+    windows = torch.stack(
+        [
+            images[row, top : top + SIDE, left : left + SIDE].flip([1] * flip)
+            for row, (top, left, flip) in zip(rows, draws.tolist(), strict=True)
+        ]
+    )
+    turned = augment.crop_flip(images, rows, augment.rotate(draws, torch.full((8,), turns)), SIDE)
+    assert turned.dtype == dtype and turned.shape == (8, SIDE, SIDE, 3)
+    assert torch.equal(turned, torch.rot90(windows, turns, (1, 2)))
+
+
+def test_a_quarter_turn_brings_the_right_edge_to_the_top():
+    image = torch.arange(9, dtype=torch.uint8).view(1, 3, 3, 1)
+    turned = augment.crop_flip(image, torch.tensor([0]), torch.tensor([[0, 0, 0, 1]]), 3)
+    assert turned.view(3, 3).tolist() == [[2, 5, 8], [1, 4, 7], [0, 3, 6]]
+
+
+def test_rotate_adds_the_turns_to_the_draws():
+    draws = torch.tensor([[3, 1, 0], [0, 2, 1]])
+    rotated = augment.rotate(draws, torch.tensor([2, 3]))
+    assert rotated.dtype == torch.int64 and rotated.tolist() == [[3, 1, 0, 2], [0, 2, 1, 3]]

@@ -5,7 +5,7 @@ import pytest
 
 from stages.longtail.data import imbalance
 from stages.longtail.errors import UserError
-from stages.longtail.params import Split
+from stages.longtail.recipe import Split
 
 # Worked out by hand, 5000 / ratio ** (i / 9) rounded down; ratio 50 is printed in `switching`, Table 12.
 CIFAR10 = {

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from stages.longtail.data import sources
 from stages.longtail.errors import UserError
-from stages.longtail.params import Dataset
+from stages.longtail.recipe import Dataset
 
 
 @pytest.fixture(scope="module")
