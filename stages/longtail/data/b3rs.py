@@ -15,7 +15,7 @@ def blocks(counts: np.ndarray, number: int) -> list[np.ndarray]:
 
 
 def least_ratio(smallest: int, batch_size: int, classes: int, ratio: float, alpha: float) -> float:
-    """r_min of Eq. 14, at most 1 / F. smallest: Q_N, images of the smallest class; classes: F of a block; ratio: r_0."""
+    """r_min of Eq. 14, at most 1 / F. smallest: Q_N, images of the smallest class; classes: F of a block; ratio: r_0"""
     scale = (smallest / alpha) / (batch_size / classes)
     if scale < 1:
         least = ratio

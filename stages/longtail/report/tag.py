@@ -67,7 +67,7 @@ def of_paper(paper: str, cells: pd.DataFrame, reports: Path) -> dict[Path, dict[
 def near(own: params.Params, folder: Path, conf: Path) -> str:
     """Published cells that share the method, or the data set and the ratio, with the current experiment."""
     cells = published.read_all(folder, conf)
-    cells = cells[(cells.method != "") & (cells.measure == "top1") & (cells.group == "all")]
+    cells = cells[(cells.method != "") & cells.ratio.notna() & (cells.measure == "top1") & (cells.group == "all")]
     same = cells[(cells.method == own.method) & (cells.dataset == own.dataset.name)]
     if same.empty:
         same = cells[cells.method == own.method]
