@@ -30,6 +30,8 @@ COLUMNS = [
     *("group", "measure", "value", "mark", "note"),
 ]
 
+FRACTION = "a fraction, not percent of 1"  # a variant: the paper prints an accuracy so
+
 
 def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     """All cells of one paper. Raises UserError naming file and line where a line is no cell, or no preset of conf/."""
@@ -80,6 +82,7 @@ def cell(params: Params, folder: Path, conf: Path) -> tuple[str, dict[str, float
         & (frame.measure == "top1")
         & frame.group.isin(GROUPS)
     ]
+    rows = rows.assign(value=rows.value.where(~rows.variant.str.endswith(FRACTION), 100 * rows.value))
     for overrides in rows.overrides.unique():
         if not preset.deviations(params, conf, overrides.split()):
             rows = rows[rows.overrides == overrides].drop_duplicates("group")

@@ -75,7 +75,7 @@ def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
     """last, last_std, best, best_std of one cell, those that the run has."""
     metrics, group = run.metrics, cell.group
     if cell.measure == "top1" and group in GROUPS:
-        scale = 0.01 if cell.variant.endswith("a fraction, not percent of 1") else 1
+        scale = 0.01 if cell.variant.endswith(published.FRACTION) else 1
         kinds = {"last": "acc", "last_std": "std", "best": "best", "best_std": "best_std"}
         values = {ours: metrics.get(kind, {}).get(group) for ours, kind in kinds.items()}
         return {ours: None if value is None else scale * value for ours, value in values.items()}
@@ -91,7 +91,7 @@ def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
 def tolerance(cell: pd.Series) -> float:
     """The least difference that counts, in the published unit: a point, 0.01 of a fraction, else a tenth of it."""
     if cell.measure in ("top1", "top5"):
-        return 0.01 if cell.variant.endswith("a fraction, not percent of 1") else 1.0
+        return 0.01 if cell.variant.endswith(published.FRACTION) else 1.0
     if cell.measure in FRACTIONS:
         return 0.01
     return abs(float(cell.value)) / 10
