@@ -177,7 +177,14 @@ def interrupt(stage: str, epoch: int) -> None:
 
 @pytest.mark.parametrize(
     ("method", "in_represent", "in_classify"),
-    [("switching", 2, 6), ("cb_then_cr", 1, 5), ("cb_then_cr", 2, 8), ("switching_crt", 2, 9), ("crt", 2, 5), ("cbs_rrs_ss", 4, None)],
+    [
+        ("switching", 2, 6),
+        ("cb_then_cr", 1, 5),
+        ("cb_then_cr", 2, 8),
+        ("switching_crt", 2, 9),
+        ("crt", 2, 5),
+        ("cbs_rrs_ss", 4, None),
+    ],
 )
 def test_events_and_all_else_are_the_same_if_both_stages_are_interrupted(
     method: str, in_represent: int, in_classify: int | None, carry_out: Run

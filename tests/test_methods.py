@@ -2,97 +2,219 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
+import inspect
 import json
-import shutil
-import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT
-from test_pipeline import composed
+from conftest import ROOT, composed
+from inprocess import CLASSIFIER, REPRESENTATION
 
-from stages.longtail import params
+from stages.longtail import checks, params, recipe
 from stages.longtail.errors import UserError
 
 METHODS = sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml"))
-SHORT = ("protocol.epochs=5", "protocol.width=4", "protocol.schedule.milestones=[3]")
+REPORTS = ("metrics.json", "history.csv", "per_class.csv", "confusion.csv", "shots.csv")
+seen: dict[bytes, str] = {}  # the method that gave these confusions and this history
 
-
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict:
-    """represent, classify and evaluate in this process; returns the metrics."""
-    monkeypatch.chdir(folder)
-    (folder / "params.yaml").write_text(yaml.safe_dump(composed(*overrides, *SHORT)))
-    for stage in ("represent", "classify", "evaluate"):
-        monkeypatch.setattr(sys, "argv", [stage])
-        importlib.import_module(f"stages.{stage}").main()
-    return json.loads((folder / "reports/metrics.json").read_text())
+BILATERAL = "representation.auxiliary=bilateral"
+CBS = "{kind: cbs, images: 5}"  # no divisor of small's 64
+CONTINUE = "{kind: continue, sampler: null, loss: null, weighting: null}"
+AFTER = "method=switching_crt"
+COSINE = ("protocol.schedule.kind=cosine", "~protocol.schedule.milestones", "~protocol.schedule.gamma")
+BEYOND = "representation.branch={at: end, plus: 3}"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_preset_runs_to_the_end_and_twice_the_same(
-    method: str, split_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_preset_runs_to_the_end_twice_the_same_and_as_no_other(
+    method: str, carry_out: Callable[..., Path]
 ) -> None:
-    torch.set_num_threads(1)
-    results = []
-    for again in ("one", "two"):
-        folder = tmp_path / again
-        shutil.copytree(split_digits / "data", folder / "data")
-        results.append(run(folder, monkeypatch, f"method={method}"))
-    assert results[0] == results[1]
-    assert results[0]["acc"].keys() == {"all", "many", "medium", "few"}
-    assert all(0 <= value <= 100 for value in results[0]["acc"].values())
-    assert results[0]["acc"]["all"] > 15, "no better than guessing one of ten"
+    first, second = (carry_out(f"method={method}") for _ in range(2))
+    for name in (REPRESENTATION, CLASSIFIER, *(Path("reports", name) for name in REPORTS)):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    metrics = json.loads((first / "reports/metrics.json").read_text())
+    for which in ("acc", "best"):
+        accuracies = {group: value for group, value in metrics[which].items() if group != "epoch"}
+        assert accuracies.keys() == {"all", "many", "medium", "few"}
+        assert all(0 <= value <= 100 for value in accuracies.values())
+    assert metrics["acc"]["all"] > 11, "no better than one class for all images"
+    assert metrics["acc"]["all"] < metrics["top5"]["all"] <= 100
+    outcome = b"".join((first / "reports" / name).read_bytes() for name in ("history.csv", "confusion.csv"))
+    assert seen.setdefault(outcome, method) == method, "some option is not read"
 
 
-def test_deferred_reweighting_changes_the_weights_only_after_the_branch(
-    split_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = {}
-    for method in ("joint", "ce_drw"):
-        folder = tmp_path / method
-        shutil.copytree(split_digits / "data", folder / "data")
-        run(folder, monkeypatch, f"method={method}", "representation.branch={at: deferred, plus: 0}")
-        weights[method] = [
-            torch.load(folder / f"data/{stage}/checkpoint.pt", weights_only=True)["seeds"][0]["network"]
-            for stage in ("representation", "classifier")
+def test_deferred_reweighting_changes_the_weights_only_after_the_branch(carry_out: Callable[..., Path]) -> None:
+    (joint, joint_end), (drw, drw_end) = (
+        [
+            torch.load(folder / path, weights_only=True)["seeds"][0]["network"]
+            for folder in [carry_out(f"method={method}", "representation.branch={at: deferred, plus: 0}")]
+            for path in (REPRESENTATION, CLASSIFIER)
         ]
-    (joint, joint_end), (drw, drw_end) = weights["joint"], weights["ce_drw"]
+        for method in ("joint", "ce_drw")
+    )
     assert all(torch.equal(joint[name], drw[name]) for name in joint)
     assert not all(torch.equal(joint_end[name], drw_end[name]) for name in joint)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (("representation.loss=ldam",), "representation.head to cosine"),
-        (("representation.head=cosine",), "representation.head to linear"),
-        (("method=ldam", "classifier=lws"), "classifier.kind retrain"),
-        (("method=ldam", "classifier=tau"), "classifier.kind tau"),
-        (("method=ldam", "classifier=logit_adjustment"), "classifier.kind logit_adjustment"),
-        (("method=crt", "classifier.loss=ldam"), "a re-trained head is linear"),
-        (("method=switching", "classifier.loss=ldam"), "representation.head to cosine"),
-        (("representation.loss=ldma",), "did you mean 'ldam'"),
-        (("representation.weighting=effective",), "did you mean 'effective_number'"),
-    ],
-)
-def test_a_combination_that_makes_no_sense_is_refused(overrides: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
+REFUSED = [
+    # seeds, protocol and split
+    (("seeds=[]",), "seeds is empty"),
+    (("seeds=[3,3]",), "seeds repeats a seed: [3, 3]"),
+    (("protocol.width=5",), "protocol.width must be even, found 5"),
+    (("protocol.schedule.milestones=[9,4]",), "protocol.schedule.milestones must increase: [9, 4]"),
+    (
+        ("classifier=ft_cbs", "classifier.schedule={kind: multistep, warmup: 0, milestones: [2, 2], gamma: 0.1}"),
+        "classifier.schedule.milestones must increase: [2, 2]",
+    ),
+    (("classifier=tau", "classifier.tau=null"), "classifier.tau is null", "split.holdout is 0"),
+    (("method=tau_heldout", "classifier.grid=[]"), "classifier.tau is null", "classifier.grid is empty"),
+    # heads and losses
+    (("representation.loss=ldam",), "representation.loss is ldam", "representation.head to cosine"),
+    (("representation.head=cosine",), "representation.loss is cross_entropy", "representation.head to linear"),
+    (("method=switching", "classifier.loss=ldam"), "classifier.loss is ldam", "representation.head to cosine"),
+    (("method=ldam_drw", "classifier.loss=focal"), "classifier.loss is focal", "representation.head to linear"),
+    (("method=ldam", "classifier=lws"), "classifier.kind retrain", "representation.head is cosine"),
+    (("method=ldam", "classifier=tau"), "classifier.kind tau", "representation.head is cosine"),
+    (("method=ldam", "classifier=logit_adjustment"), "classifier.kind logit_adjustment", "head is cosine"),
+    (("method=crt", "classifier.loss=ldam"), "classifier.loss is ldam", "a re-trained head is linear"),
+    (("method=lb_c", BILATERAL), "classifier.trained is last_block", "representation.auxiliary is bilateral"),
+    # auxiliary tasks beside what mixes or embeds batches
+    (("method=bbn", "representation.whitening=zca"), "representation.auxiliary is bilateral", "whitening is zca"),
+    (
+        ("method=cbs_rrs", "representation.mixing=mfw"),
+        "representation.mixing is mfw",
+        "representation.auxiliary is task",
+    ),
+    (("method=mixup", BILATERAL), "representation.mixing is mixup", "representation.auxiliary is bilateral"),
+    (("method=cbs_rrs", "representation.embedded=bet"), "representation.embedded is bet", "auxiliary is tasks"),
+    (("method=bet", BILATERAL), "representation.embedded is bet", "representation.auxiliary is bilateral"),
+    (("method=mixup", "representation.mixing.groups=[]"), "representation.mixing.groups is empty"),
+    (("method=remix", "representation.mixing.groups=[]"), "representation.mixing.groups is empty"),
+    # class-balanced batches that do not fill a batch, wherever a sampler stands
+    ((f"representation.sampler={CBS}",), "representation.sampler.images is 5", "protocol.batch_size, 64"),
+    (
+        ("method=bet", "representation.embedded.sampler=cbs", "protocol.batch_size=6"),
+        "representation.embedded.sampler.images is 4, which does not divide protocol.batch_size, 6",
+    ),
+    (("method=cbs_rrs", f"representation.auxiliary.sampler={CBS}"), "representation.auxiliary.sampler.images is 5"),
+    (("method=bbn", f"representation.auxiliary.sampler={CBS}"), "representation.auxiliary.sampler.images is 5"),
+    (("method=switching", f"classifier.sampler={CBS}"), "classifier.sampler.images is 5"),
+    (("method=crt", f"classifier.sampler={CBS}"), "classifier.sampler.images is 5"),
+    ((AFTER, f"classifier.after.sampler={CBS}"), "classifier.after.sampler.images is 5"),
+    (("method=cb_then_cr", f"classifier.interlude.sampler={CBS}"), "classifier.interlude.sampler.images is 5"),
+    # branches
+    (("representation.branch={at: start, plus: 0}",), "representation.branch ends at epoch 0"),
+    (("representation.branch={at: start, plus: 31}",), "representation.branch ends at epoch 31", "classifier.epochs"),
+    (("method=switching", BEYOND), "representation.branch ends at epoch 33", "set classifier.epochs"),
+    (("method=crt", BEYOND), "representation.branch ends at epoch 33", "protocol.epochs is 30"),
+    ((AFTER, BEYOND), "representation.branch ends at epoch 33", "protocol.epochs is 30"),
+    (
+        ("method=switching", BEYOND, "classifier.epochs=2", *COSINE),
+        "classifier.epochs goes on beyond protocol.epochs, 30, but the cosine of protocol.schedule",
+    ),
+    (
+        ("method=switching", "representation.branch={at: end, plus: 0}", "classifier.epochs=1", *COSINE),
+        "classifier.epochs goes on beyond protocol.epochs, 30, but the cosine of protocol.schedule",
+    ),
+    (("method=bbn", BEYOND, "classifier.epochs=2"), "beyond protocol.epochs, 30, but the alpha of representation.auxi"),
+    (("method=progressive", BEYOND, "classifier.epochs=2"), "beyond protocol.epochs, 30, but the progressive sampler"),
+    (
+        ("method=cb_then_cr", BEYOND, "classifier.interlude.sampler=progressive", "classifier.epochs=7"),
+        "beyond protocol.epochs, 30, but the progressive sampler",
+    ),
+    (
+        ("method=switching", *COSINE),
+        "representation.branch.at is last_milestone",
+        "no milestones",
+    ),
+    (("method=lws", "representation.branch={at: start, plus: 0}"), "representation.branch ends at epoch 0"),
+    (("method=cb_then_cr", "classifier.interlude.epochs=9"), "classifier.interlude.epochs is 9, but 9 epochs follow"),
+    (("method=cb_then_cr", "classifier.epochs=5"), "classifier.interlude.epochs is 5, but 5 epochs follow"),
+    (
+        (AFTER, "+classifier.after.interlude={sampler: balanced, epochs: 9}"),
+        "interlude.epochs is 9, but 9 epochs follow",
+    ),
+    # keys of another kind, and names
+    (("method=ncm", "+classifier.scale=30"), "classifier.scale: unknown key"),
+    (("method=ldam", "classifier=ncm", "+classifier.scale=30"), "classifier.scale: unknown key"),
+    (("representation.sampler={kind: balanced, images: 4}",), "representation.sampler.images: unknown key"),
+    (("representation.sampler={images: 4}",), "representation.sampler.kind: unknown value None", "cbs, b3rs"),
+    (("representation.loss=ldma",), "did you mean 'ldam'"),
+    (("representation.weighting=effective",), "did you mean 'effective_number'"),
+    (("representation.embedded=bett",), "representation.embedded.kind: unknown value 'bett'", "did you mean 'bet'"),
+    (("representation.whitening=zac",), "did you mean 'zca'"),
+    (("representation.auxiliary=task",), "did you mean 'tasks'"),
+    (("representation.mixing=mixip",), "did you mean 'mixup'"),
+    (("method=crt", "classifier.trained=lastblock"), "classifier.trained: ", "did you mean 'last_block'"),
+    (("classifier.trained=scale",), "classifier.trained: unknown value 'scale'", "all, head"),
+]
+
+
+def refusal(overrides: tuple[str, ...], path: Path) -> UserError:
     path.write_text(yaml.safe_dump(composed(*overrides)))
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError) as caught:
         params.load(path)
+    return caught.value
+
+
+@pytest.mark.parametrize(("overrides", "words"), [(overrides, words) for overrides, *words in REFUSED])
+def test_a_combination_that_makes_no_sense_is_refused(
+    overrides: tuple[str, ...], words: list[str], tmp_path: Path
+) -> None:
+    message = str(refusal(overrides, tmp_path / "params.yaml"))
+    for word in words:
+        assert word in message, f"{word!r} is not in {message!r}"
+
+
+def test_every_refusal_in_checks_is_among_these(tmp_path: Path) -> None:
+    code = ast.parse(inspect.getsource(checks))
+    written = {node.lineno for node in ast.walk(code) if isinstance(node, ast.Raise)}
+    reached = set()
+    for overrides, *_ in REFUSED:
+        error = refusal(overrides, tmp_path / "params.yaml").__context__
+        if error:
+            reached.add(traceback.extract_tb(error.__traceback__)[-1].lineno)
+    assert len(written) > 15 and reached == written
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("method=ldam", "classifier=crt"),  # a new head, linear
+        ("method=ldam", "classifier=ncm"),
+        ("method=bbn", "classifier=crt", "representation.branch={at: end, plus: 0}"),
+        ("method=bet", "representation.mixing=mfw", "representation.whitening=zca"),
+        ("method=cbs_rrs_ss", "representation.whitening=zca", "representation.weighting=effective_number"),
+        ("method=switching", "representation.branch={at: last_milestone, plus: 3}", "classifier.epochs=2"),
+        ("method=switching_crt", "+classifier.after.epochs=2", "+classifier.after.trained=head"),
+        ("method=lws", "+classifier.after=" + CONTINUE, "representation.branch={at: start, plus: 1}"),
+        ("method=cb_then_cr", "representation.loss=focal", "classifier.sampler={kind: b3rs, blocks: 2}"),
+    ],
+    ids=" ".join,
+)
+def test_a_combination_that_makes_sense_runs(overrides: tuple[str, ...], carry_out: Callable[..., Path]) -> None:
+    carry_out(*overrides)
 
 
 def test_the_kind_alone_is_short_for_its_defaults(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(composed("representation.loss=ldam", "representation.head=cosine")))
-    assert params.load(path).representation.loss == params.LDAM("ldam", 0.5, 30.0)
+    kinds = ("loss=ldam", "head=cosine", "sampler=cbs", "embedded=bet", "whitening=zca", "mixing=mfw")
+    path.write_text(yaml.safe_dump(composed(*(f"representation.{kind}" for kind in kinds))))
+    representation = params.load(path).representation
+    assert representation.loss == recipe.LDAM("ldam", 0.5, 30.0)
+    assert representation.sampler == recipe.ClassBalancedBatches("cbs", 4)
+    assert representation.embedded == recipe.BatchEmbedded("bet", 60, 5, recipe.RelativelyBalancedBlocks())
+    assert representation.whitening == recipe.ZCA("zca", 1e-5, 0.1)
+    assert representation.mixing == recipe.MajorFeatureWeakening("mfw", 2, 2.0, 2.0, "geometric")
 
 
 def test_the_readmes_table_of_methods_is_current() -> None:
     from stages.longtail.report.methods import table
 
-    readme = (ROOT / "README.md").read_text()
-    assert table(ROOT / "conf") in readme, "paste the output of python -m stages.longtail.report.methods"
+    current = table(ROOT / "conf", ROOT / "data/published")
+    assert current in (ROOT / "README.md").read_text(), "paste the output of python -m stages.longtail.report.methods"

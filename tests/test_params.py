@@ -26,9 +26,12 @@ INTEGERS = {
 FRACTIONS = {
     *("split.ratio", "protocol.lr", "protocol.momentum", "protocol.weight_decay", "protocol.schedule.gamma"),
 }
-NULLABLE = {"dataset.root", "split.n_max", "runtime.threads", "classifier.sampler", "classifier.loss"} | {
-    "classifier.weighting"
+NULLABLE = {
+    *("dataset.root", "split.n_max", "runtime.threads", "classifier.sampler", "classifier.loss"),
+    *("classifier.weighting", "classifier.interlude", "classifier.epochs"),
 }
+SWITCHES = {"runtime.regularity", "classifier.new_head"}
+OPTIONAL = SWITCHES | {"classifier.interlude", "classifier.trained", "classifier.epochs"}
 FREE_TEXT = {"method", "protocol.name", "dataset.root", "dataset.watch"}
 
 
@@ -72,10 +75,19 @@ def merged(raw: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return raw | over | both
 
 
+def content(path: Path) -> dict[str, Any]:
+    """A file of conf/, with the file of its group of which it is a variant, if it is one."""
+    own = yaml.safe_load(path.read_text())
+    for name in own.get("defaults", []):
+        if isinstance(name, str) and name != "_self_":
+            own = merged(content(path.parent / f"{name}.yaml"), own)
+    return own
+
+
 def with_preset(path: Path) -> tuple[dict[str, Any], list[Keys]]:
     """The committed parameters with a file of conf/ put in, and the numbers that came from it."""
     text = path.read_text()
-    preset, base = yaml.safe_load(text), COMMITTED
+    preset, base = content(path), COMMITTED
     for item in preset.pop("defaults", []):
         if isinstance(item, dict) and next(iter(item)).startswith("override /"):
             ((group, name),) = item.items()
@@ -83,7 +95,8 @@ def with_preset(path: Path) -> tuple[dict[str, Any], list[Keys]]:
             base = {**base, file.parent.name: with_preset(file)[0][file.parent.name]}
     for keys, leaf in list(leaves(preset)):
         if isinstance(leaf, str) and leaf.startswith("${"):
-            preset = with_value(preset, keys, at(merged(base, preset), tuple(leaf[2:-1].split("."))))
+            target = copy.deepcopy(at(merged(base, preset), tuple(leaf[2:-1].split("."))))
+            preset = with_value(preset, keys, target)
     group = path.parent.name
     if group == "representation":
         preset = {"representation": {"branch": COMMITTED["representation"]["branch"], **preset}}
@@ -181,7 +194,8 @@ def test_a_null_may_only_become_what_its_key_holds(tmp_path: Path) -> None:
         if leaf is None:
             for value in ([], {}, 1.5):
                 message = refused(tmp_path, with_value(COMMITTED, keys, value))
-                assert named(message, keys), message
+                missing = value == {} and f" {dotted(keys)}.sampler: missing" in message  # of an interlude
+                assert named(message, keys) or missing, message
 
 
 def test_null_is_refused_where_it_means_nothing(tmp_path: Path) -> None:
@@ -191,6 +205,15 @@ def test_null_is_refused_where_it_means_nothing(tmp_path: Path) -> None:
         else:
             message = refused(tmp_path, with_value(COMMITTED, keys, None))
             assert named(message, keys), message
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", "", [True], None], ids=repr)
+def test_a_switch_is_true_or_false(tmp_path: Path, value: Any) -> None:
+    assert {dotted(keys) for keys, leaf in leaves(COMMITTED) if isinstance(leaf, bool)} == SWITCHES
+    for key in SWITCHES:
+        refused(
+            tmp_path, with_value(COMMITTED, tuple(key.split(".")), value), f" {key}: expected bool, found {value!r}"
+        )
 
 
 @pytest.mark.parametrize("keys", [("seeds",), ("protocol", "schedule", "milestones")], ids=dotted)
@@ -205,9 +228,12 @@ def test_a_section_may_not_be_something_else(tmp_path: Path, section: str, value
     refused(tmp_path, {**COMMITTED, section: value}, f" {section}")
 
 
-def test_every_missing_key_is_named(tmp_path: Path) -> None:
+def test_every_missing_key_is_named_or_has_the_value_of_the_presets(tmp_path: Path) -> None:
     for keys, _ in leaves(COMMITTED):
-        if len(keys) > 1 and isinstance(keys[-1], str):
+        if dotted(keys) in OPTIONAL:
+            whole, shorter = load(tmp_path, COMMITTED), load(tmp_path, without(COMMITTED, keys))
+            assert getattr(shorter, str(keys[0])) == getattr(whole, str(keys[0])), f"{dotted(keys)} has another default"
+        elif len(keys) > 1 and isinstance(keys[-1], str):
             message = refused(tmp_path, without(COMMITTED, keys), f" {dotted(keys)}: ")
             assert "missing" in message or keys[-1] == "kind", message
 
@@ -228,6 +254,9 @@ def test_a_missing_section_is_named_when_a_stage_reads_it(tmp_path: Path, sectio
         (("representation", "branch", "pluss"), "plus"),
         (("classifier", "samplr"), "sampler"),
         (("runtime", "thread"), "threads"),
+        (("runtime", "regularty"), "regularity"),
+        (("classifier", "newhead"), "new_head"),
+        (("representation", "auxilary"), "auxiliary"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_key_that_may_be_meant(tmp_path: Path, keys: Keys, right: str) -> None:
@@ -242,6 +271,9 @@ def test_an_unknown_key_near_to_none_lists_all(tmp_path: Path) -> None:
 def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, tiny(classifier__tau=0.5), "classifier.tau: unknown key")
     refused(tmp_path, tiny(representation__mixing={"kind": "none", "alpha": 1.0}), "representation.mixing.alpha")
+    refused(tmp_path, tiny(representation__sampler={"kind": "cbs", "blocks": 2}), "representation.sampler.blocks")
+    inner = {"kind": "bet", "sampler": {"kind": "sqrt", "images": 2}}
+    refused(tmp_path, tiny(representation__embedded=inner), "representation.embedded.sampler.images: unknown key")
 
 
 def test_an_unknown_section_is_refused_with_the_section_that_may_be_meant(tmp_path: Path) -> None:
@@ -260,6 +292,11 @@ def test_an_unknown_section_is_refused_with_the_section_that_may_be_meant(tmp_pa
         ("protocol.schedule.kind", "multi_step", "multistep"),
         ("representation.sampler", "balance", "balanced"),
         ("representation.loss", "crossentropy", "cross_entropy"),
+        ("representation.sampler", {"kind": "csb"}, "cbs"),
+        ("representation.embedded", "bte", "bet"),
+        ("representation.whitening", "zac", "zca"),
+        ("representation.auxiliary", {"kind": "bilaterl"}, "bilateral"),
+        ("representation.mixing", "mixp", "mixup"),
         ("representation.mixing", "mwf", "mfw"),
         ("representation.mixing", {"kind": "mwf"}, "mfw"),
         ("representation.branch.at", "last_millestone", "last_milestone"),
@@ -308,10 +345,44 @@ def test_a_ratio_below_1_is_refused(tmp_path: Path, ratio: float) -> None:
         ("dataset.size", 0),
         ("runtime.test_every", 0),
         ("runtime.threads", 0),
+        ("classifier.epochs", 0),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(tmp_path: Path, key: str, value: float) -> None:
     refused(tmp_path, with_value(COMMITTED, tuple(key.split(".")), value), f" {key}: must be a", repr(value))
+
+
+@pytest.mark.parametrize(
+    ("axis", "kind", "key", "value"),
+    [
+        ("sampler", "cbs", "images", 0),
+        ("sampler", "b3rs", "blocks", 0),
+        ("sampler", "b3rs", "ratio", 0),
+        ("sampler", "b3rs", "ratio", 1.01),
+        ("sampler", "b3rs", "alpha", 0),
+        ("embedded", "bet", "interval", 0),
+        ("embedded", "bet", "iterations", 0),
+        ("loss", "cdt", "gamma", -0.1),
+        ("weighting", "effective_number", "beta", 1),
+        ("mixing", "mfw", "group", 5),
+        ("mixing", "mixup", "alpha", 0),
+        ("mixing", "mixup", "groups[0]", 5),
+        ("mixing", "remix", "kappa", 0.99),
+        ("mixing", "remix", "tau", 1.01),
+        ("whitening", "zca", "epsilon", 0),
+        ("whitening", "zca", "momentum", 0),
+        ("whitening", "zca", "momentum", 1.01),
+        ("auxiliary", "tasks", "lambda1", -0.1),
+        ("auxiliary", "tasks", "lambda3", -0.1),
+    ],
+)
+def test_a_number_of_a_kind_out_of_its_range_is_refused(
+    tmp_path: Path, axis: str, kind: str, key: str, value: float
+) -> None:
+    section = {"kind": kind, key.removesuffix("[0]"): [value] if key.endswith("[0]") else value}
+    raw = with_value(COMMITTED, ("representation", axis), section)
+    refused(tmp_path, raw, f" representation.{axis}.{key}: must be a", repr(value))
+    load(tmp_path, with_value(raw, ("representation", axis), {"kind": kind}))
 
 
 def test_no_seed_is_refused(tmp_path: Path) -> None:

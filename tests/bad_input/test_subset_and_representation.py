@@ -67,6 +67,18 @@ def test_a_profile_of_all_images_with_a_ratio_is_refused(ready: Workplace) -> No
     refused("split", "split.profile is none", "split.ratio=1", "split.n_max=null")
 
 
+# The samplers.
+
+
+@pytest.mark.parametrize("axis", ["sampler", "embedded"])
+def test_more_blocks_than_classes_are_refused(ready: Workplace, axis: str) -> None:
+    """By the stage that meets them: an embedded sampler by the first batch before which it comes."""
+    sampler = {"kind": "b3rs", "blocks": 11}
+    embedded = {"kind": "bet", "interval": 2, "iterations": 1, "sampler": sampler}
+    ready.write(tiny(**{f"representation__{axis}": sampler if axis == "sampler" else embedded}))
+    refused("represent", "sampler.blocks is 11", "10 classes", "change sampler.blocks")
+
+
 # A representation of something else.
 
 
@@ -77,9 +89,13 @@ def test_a_profile_of_all_images_with_a_ratio_is_refused(ready: Workplace) -> No
         ({"protocol__width": 8}, ["its width is 4", "say 8", "run the represent stage again"]),
         ({"protocol__epochs": 6}, ["stopped at epoch 4", "representation.branch says 6"]),
         ({"representation__branch": {"at": "start", "plus": 3}}, ["stopped at epoch 4", "says 3"]),
+        ({"representation__whitening": "zca"}, ["its whitening is {}", "say {'epsilon': 1e-05"]),
+        ({"representation__auxiliary": "bilateral"}, ["its bilateral is False", "say True"]),
+        ({"representation__auxiliary": "tasks"}, ["its auxiliary is {}", "say {'second': 10}"]),
+        ({"representation__head": "cosine", "representation__loss": "ldam"}, ["its head is linear", "say cosine"]),
         ({"seeds": [0, 5]}, ["no seed 5", "`seeds`", "run again the stage that makes it"]),
     ],
-    ids=["backbone", "width", "epochs", "branch", "seed"],
+    ids=["backbone", "width", "epochs", "branch", "whitening", "bilateral", "tasks", "head", "seed"],
 )
 def test_a_representation_of_another_recipe_is_refused(
     trained: Workplace, changes: dict[str, Any], words: list[str]
@@ -112,3 +128,9 @@ def test_a_subset_of_fewer_classes_is_refused(trained: Workplace) -> None:
     path = Path("data/splits/classes.csv")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     refused("represent", "data/splits", "run the split stage again")
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="a traceback instead of a line")
+def test_events_that_were_not_counted_are_refused(trained: Workplace) -> None:
+    trained.write(tiny(runtime__regularity=True))
+    refused("evaluate", "data/classifier/checkpoint.pt", "runtime.regularity", "run again the stage that makes it")
