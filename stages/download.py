@@ -9,7 +9,7 @@ Writes  OUT/train_images.npy, OUT/test_images.npy  uint8 (n, side, side, channel
 from __future__ import annotations
 
 from stages.longtail import cli
-from stages.longtail.artifacts import digest, write_array, write_json
+from stages.longtail.artifacts import digest, write_array, write_json, write_rows
 from stages.longtail.data import sources
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     source = sources.load(args.params.dataset)
     digests = {}
     for division, part in (("train", source.train), ("test", source.test)):
-        write_array(args.out / f"{division}_images.npy", part.images)
+        write_rows(args.out / f"{division}_images.npy", part.images)
         write_array(args.out / f"{division}_labels.npy", part.labels)
         digests[division] = [digest(args.out / f"{division}_{kind}.npy") for kind in ("images", "labels")]
     write_json(

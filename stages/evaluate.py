@@ -30,8 +30,9 @@ def main() -> None:
     device = compute.resolve(args.params.runtime)
     classes = split.read_classes(args.splits)
     division = read_division(args.raw, "test")
-    images = Batches(division, np.arange(len(division.labels)), device.device)
     states = checkpoint.load_seeds(args.classifier / "checkpoint.pt", args.params.seeds)
+    crop = states[args.params.seeds[0]]["architecture"].get("crop")
+    images = Batches(division, np.arange(len(division.labels)), device.device, crop=crop)
     matrices, predicted, top5 = [], [], []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)

@@ -87,6 +87,15 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(cast(Any, SimpleNamespace(write=file.write)), array, allow_pickle=False)
 
 
+def write_rows(path: Path, rows: Any) -> None:
+    """What write_array writes, row by row: `rows` has a shape and a dtype, and need never be in memory as a whole."""
+    header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": tuple(rows.shape)}
+    with atomic(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            file.write(np.ascontiguousarray(row).data)
+
+
 def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)

@@ -36,8 +36,8 @@ def check(sections: dict[str, Any]) -> None:
         _seeds(seeds)
     for name, section in sections.items():
         _milestones(name, section)
-    if protocol and protocol.width % 2:
-        raise UserError(f"protocol.width must be even, found {protocol.width}")
+    if protocol:
+        _protocol(protocol)
     if representation:
         _representation(representation)
     if representation and classifier:
@@ -51,8 +51,26 @@ def check(sections: dict[str, Any]) -> None:
             if branch + (continued.epochs or 0) > protocol.epochs:
                 _beyond(protocol, representation, continued)
         _batches(protocol, representation, classifier)
+        if protocol.projection and representation and isinstance(representation.auxiliary, Bilateral):
+            raise UserError(
+                "protocol.projection is set and representation.auxiliary is bilateral, whose branches are mixed before "
+                "the head: set protocol.projection to null"
+            )
     if split and isinstance(classifier, TauNormalise):
         _tau(classifier, split)
+
+
+def _protocol(protocol: Protocol) -> None:
+    if protocol.width % 2:
+        raise UserError(f"protocol.width must be even, found {protocol.width}")
+    if protocol.backbone.startswith("resnext") and protocol.width % 16:
+        raise UserError(
+            f"protocol.width is {protocol.width}, but the 32 groups of {protocol.backbone} need a multiple of 16"
+        )
+    if protocol.augment == "resized_crop_flip" and protocol.pad:
+        raise UserError(
+            f"protocol.pad is {protocol.pad}, but resized_crop_flip cuts its windows from the image: set it to 0"
+        )
 
 
 def _seeds(seeds: tuple[int, ...]) -> None:

@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 
 from stages.longtail.schema import Count, NonNegative, Positive, Range
 
+LargeSet = Literal["imagenet_lt", "places_lt", "inaturalist2018", "tiny_imagenet", "tiered_imagenet"]
+
 
 @dataclass(frozen=True)
 class Dataset:
-    name: Literal["digits", "cifar10", "cifar100", "folder"]
+    name: Literal["digits", "cifar10", "cifar100", "folder", LargeSet]
     root: str | None  # where the files are or go; null: $LONGTAIL_DATA, else data/downloads
-    size: Annotated[int, Range(5, 1024)]  # pixels a side; images of a folder are resized to it
+    size: Annotated[int, Range(5, 1024)]  # pixels a side that images are stored with; see data/image_folders
     watch: str  # the path that DVC hashes to see that the source changed; the folder itself for a folder dataset
 
 
@@ -54,21 +56,29 @@ class Cosine:
 Schedule = Constant | MultiStep | Cosine
 
 
+OfCifar = Literal["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"]
+OfImageNet = Literal[
+    "resnet10", "resnet12", "resnet18", "resnet50", "resnet101", "resnet152", "resnext50", "resnext152"
+]
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What a paper keeps fixed while it compares methods."""
 
     name: str
-    backbone: Literal["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"]
-    width: Count  # channels of the first group of blocks; 16 in the papers
+    backbone: Literal[OfCifar, OfImageNet]
+    width: Count  # channels of the first group of convolutions; in the papers 16 for CIFAR's networks, 64 for others
     epochs: Count
     batch_size: Count
     lr: Positive
     momentum: Annotated[float, Range(0, 1)]
     weight_decay: NonNegative
     schedule: Schedule
-    augment: Literal["none", "crop", "crop_flip"]
+    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"]
     pad: Annotated[int, Range(0, 64)]  # pixels of zero padding before the crop
+    crop: Count | None = None  # pixels a side that the network sees, at testing from the middle; null: the whole image
+    projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none
 
 
 @dataclass(frozen=True)

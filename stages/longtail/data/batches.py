@@ -36,31 +36,51 @@ def read_division(raw: Path, division: str) -> Images:
     return Images(images, labels, meta["digest"][division], meta["mean"], meta["std"])
 
 
+UPLOAD = 1000  # images sent to the device at once: on this side they are never all in memory
+
+
 class Batches:
     """A division, or a part of it, resident on a device.
 
-    `rows` picks images of the division; positions in what follows count within `rows`.
+    `rows` picks images of the division; positions in what follows count within `rows`. `crop`: pixels a side of the
+    windows that are handed out; None: those of the images. Raises UserError if the images have fewer.
     """
 
-    def __init__(self, source: Images, rows: np.ndarray, device: torch.device, pad: int = 0):
-        self.side = source.images.shape[1]
-        self.pad = pad
+    def __init__(self, source: Images, rows: np.ndarray, device: torch.device, pad: int = 0, crop: int | None = None):
+        _, self.stored, _, channels = source.images.shape
+        self.side, self.pad = crop or self.stored, pad
+        if self.side > self.stored:
+            raise UserError(
+                f"protocol.crop is {crop}, but images are stored with {self.stored} pixels a side: raise dataset.size "
+                "to it, or lower it"
+            )
         self.labels_host = source.labels[rows]
         self.labels = torch.from_numpy(self.labels_host).to(device)
-        self._padded = augment.pad(torch.from_numpy(source.images[rows]).to(device), pad)
+        padded = self.stored + 2 * pad
+        self._padded = torch.empty((len(rows), padded, padded, channels), dtype=torch.uint8, device=device)
+        for start in range(0, len(rows), UPLOAD):
+            part = torch.from_numpy(source.images[rows[start : start + UPLOAD]]).to(device)
+            self._padded[start : start + UPLOAD] = augment.pad(part, pad)
         self._scale = 1 / (255 * torch.tensor(source.std, device=device))
         self._shift = torch.tensor(source.mean, device=device) / torch.tensor(source.std, device=device)
 
     def __len__(self) -> int:
         return len(self.labels_host)
 
+    def draw(self, kind: str, count: int, random: np.random.Generator) -> np.ndarray:
+        """The draws of `count` images, for `training`. kind: protocol.augment."""
+        if kind == "resized_crop_flip":
+            return augment.draw_resized(count, self.stored, random)
+        return augment.draw(kind, count, self.pad, random, self.stored - self.side)
+
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Augmented batch, float32 (b, channels, side, side) in channels_last. rows (b,), draws (b, 3): see augment."""
-        return self._normalise(augment.crop_flip(self._padded, rows, draws, self.side))
+        """Augmented batch, float32 (b, channels, side, side) in channels_last. rows (b,), draws (b, 3 to 6)."""
+        return self._normalise(augment.windows(self._padded, rows, draws, self.side))
 
     def plain(self, start: int, stop: int) -> torch.Tensor:
-        """The images from position start to stop, not augmented: float32 (stop - start, channels, side, side)."""
-        inner = slice(self.pad, self.pad + self.side)
+        """The middle of the images from position start to stop: float32 (stop - start, channels, side, side)."""
+        first = self.pad + (self.stored - self.side) // 2
+        inner = slice(first, first + self.side)
         return self._normalise(self._padded[start:stop, inner, inner])
 
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:

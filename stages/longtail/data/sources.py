@@ -17,20 +17,25 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.longtail.artifacts import digest
+from stages.longtail.data import image_folders
+from stages.longtail.data.image_folders import Pictures
+from stages.longtail.data.large_sets import SETS
 from stages.longtail.errors import UserError
 from stages.longtail.recipe import Dataset
 
 DIGITS_TRAIN_PER_CLASS = 120
 # Of CIFAR-10; the common code uses them for CIFAR-100 too, and so do we.
 CIFAR_MEAN, CIFAR_STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 @dataclass(frozen=True)
 class Division:
-    """images uint8 (n, side, side, channels), labels int64 (n,), each label an index into the source's class names."""
+    """images uint8 (n, side, side, channels), labels int64 (n,), each label an index into the source's class names.
 
-    images: np.ndarray
+    Images of the large sets are read from their files only as they are iterated over.
+    """
+
+    images: np.ndarray | Pictures
     labels: np.ndarray
 
 
@@ -47,8 +52,8 @@ class Source:
 
 def load(dataset: Dataset) -> Source:
     """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
-    loaders: dict[str, Callable[[Dataset], Source]] = {"digits": _digits, "folder": _folder}
-    return loaders.get(dataset.name, _cifar)(dataset)
+    loaders: dict[str, Callable[[Dataset], Source]] = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar}
+    return loaders.get(dataset.name, _large if dataset.name in SETS else _folder)(dataset)
 
 
 def root_of(dataset: Dataset) -> Path:
@@ -141,52 +146,45 @@ def _folder(dataset: Dataset) -> Source:
     """train/<class>/* and test/<class>/* below dataset.root; classes in the order of their sorted folder names."""
     if not dataset.root or not Path(dataset.root).is_dir():
         raise UserError(f"dataset.root is {dataset.root!r}, which is no folder: set it to the folder of your images")
-    root = Path(dataset.root)
-    names = {d: sorted(p.name for p in (root / d).glob("*") if p.is_dir()) for d in ("train", "test")}
-    if not names["train"]:
-        raise UserError(f"{root / 'train'} has no class folders: images belong in train/<class>/ and test/<class>/")
-    for name in sorted(set(names["train"]) ^ set(names["test"])):
-        where = "test" if name in names["train"] else "train"
-        raise UserError(f"class '{name}' has no {where} image: put some in {root / where / name}")
-    divisions = [_read_folder(root / d, names["train"], dataset.size) for d in ("train", "test")]
-    return _measured(names["train"], divisions[0], divisions[1])
+    classes, train, test = _divisions(Path(dataset.root), dataset.size, whole=True)
+    return _measured(classes, _in_memory(train), _in_memory(test))
+
+
+def _large(dataset: Dataset) -> Source:
+    """train/<class>/* and test/<class>/* below the data set's folder, cut to squares, read when they are written."""
+    known, folder = SETS[dataset.name], root_of(dataset) / dataset.name
+    known.check(folder)
+    classes, train, test = _divisions(folder, dataset.size, whole=False)
+    if note := known.note(len(train.labels), len(test.labels)):
+        print(note)
+    return Source(classes, train, test, list(known.mean), list(known.std))
+
+
+def _divisions(root: Path, side: int, whole: bool) -> tuple[list[str], Division, Division]:
+    """Class names, training and test division. whole: see Pictures."""
+    classes = image_folders.classes(root)
+    train, test = (Division(*image_folders.pictures(root / d, classes, side, whole)) for d in ("train", "test"))
+    return classes, train, test
+
+
+def _in_memory(division: Division) -> Division:
+    images = np.empty(division.images.shape, np.uint8)
+    for row, image in enumerate(division.images):
+        images[row] = image
+    return Division(images, division.labels)
 
 
 def _measured(classes: list[str], train: Division, test: Division) -> Source:
     """A source normalised by the mean and standard deviation of its own training pixels, rounded to four digits."""
+    images = np.asarray(train.images)
     levels = np.arange(256) / 255
     mean, std = [], []
-    for channel in range(train.images.shape[-1]):
-        share = np.bincount(train.images[..., channel].ravel(), minlength=256) / train.images[..., channel].size
+    for channel in range(images.shape[-1]):
+        # A part at a time: bincount makes 64-bit integers of what it counts.
+        parts = np.array_split(images[..., channel], -(-len(images) // 1000))
+        counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
+        share = counts / counts.sum()
         average = float(share @ levels)
         mean.append(round(average, 4))
         std.append(max(1e-4, round(float(share @ (levels - average) ** 2) ** 0.5, 4)))
     return Source(classes, train, test, mean, std)
-
-
-def _read_folder(folder: Path, classes: list[str], size: int) -> Division:
-    """Images (n, size, size, 3) of the classes' folders. Raises UserError if a class has none or a file is no image."""
-    from PIL import Image
-
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    present = {label for _, label in files}
-    for label, name in enumerate(classes):
-        if label not in present:
-            raise UserError(f"class '{name}' has no {folder.name} image: put some in {folder / name}")
-    images = np.empty((len(files), size, size, 3), np.uint8)
-    for row, (path, _) in enumerate(tqdm(files, desc=f"reading {folder.name}", unit="image", disable=None)):
-        try:
-            with Image.open(path) as image:
-                deep = image.mode.startswith("I;16")  # 16-bit grey, which convert would cut off at 255
-                eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
-                images[row] = np.asarray(eight.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-        except PermissionError:
-            raise
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} is not a readable image ({error}): repair it or remove it") from error
-    return Division(images, np.array([label for _, label in files], np.int64))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.longtail.data import augment, draws, samplers
+from stages.longtail.data import draws, samplers
 from stages.longtail.data.batches import Batches
 from stages.longtail.learning import losses, mixing
 from stages.longtail.learning.phase import Phase
@@ -49,9 +49,7 @@ class OneStream:
             epoch,
             phase.epochs,
         )
-        crops = augment.draw(
-            phase.augment, len(order), self.images.pad, draws.generator(seed, epoch, "augment", phase.stream)
-        )
+        crops = self.images.draw(phase.augment, len(order), draws.generator(seed, epoch, "augment", phase.stream))
         if isinstance(phase.mixing, NoMixing):
             return Draws([order, crops], [0] * -(-len(order) // phase.batch_size))
         random = draws.generator(seed, epoch, "mixing", phase.stream)

@@ -49,19 +49,22 @@ class Session:
 
     @classmethod
     def open(cls, params: Params, raw: Path, splits: Path) -> Session:
-        device = compute.resolve(params.runtime)
+        device, protocol = compute.resolve(params.runtime), params.protocol
         subset = split.read(splits)
         train, test = read_division(raw, "train"), read_division(raw, "test")
         if subset.counts(train.labels) != subset.classes["count"].tolist():
             raise UserError(f"{splits} is of other images than {raw}: run the split stage again")
+        side = protocol.crop or train.images.shape[1]
+        if protocol.backbone == "resnet12" and side < 16:
+            raise UserError(f"protocol.backbone is resnet12, which needs images of 16 pixels a side, not {side}")
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
         return cls(
             params,
             device,
-            Batches(train, subset.kept, device.device, params.protocol.pad),
-            Batches(train, subset.held, device.device),
-            Batches(test, np.arange(len(test.labels)), device.device),
+            Batches(train, subset.kept, device.device, protocol.pad, protocol.crop),
+            Batches(train, subset.held, device.device, crop=protocol.crop),
+            Batches(test, np.arange(len(test.labels)), device.device, crop=protocol.crop),
             subset,
             train.images.shape[-1],
             state.hexdigest(),
@@ -158,6 +161,8 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
         whitening=whitening,
         bilateral=isinstance(representation.auxiliary, Bilateral),
         auxiliary=auxiliary,
+        projection=protocol.projection,
+        crop=protocol.crop,
     )
 
 

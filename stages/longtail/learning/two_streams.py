@@ -34,7 +34,7 @@ class TwoStreams:
             random = draws.generator(seed, epoch, which, phase.stream)  # type: ignore[arg-type]
             order = samplers.epoch(sampler, NotEmbedded(), labels, phase.batch_size, random, epoch, phase.epochs)
             random = draws.generator(seed, epoch, how, phase.stream)  # type: ignore[arg-type]
-            arrays += [order, augment.draw(phase.augment, len(order), self.images.pad, random)]
+            arrays += [order, self.images.draw(phase.augment, len(order), random)]
         return Draws(arrays, [0] * -(-len(labels) // phase.batch_size))
 
 

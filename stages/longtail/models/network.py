@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypedDict
+from types import ModuleType
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from stages.longtail.models import heads, resnet_cifar
+from stages.longtail.models import heads, resnet_cifar, resnet_imagenet
 from stages.longtail.models.whitening import Whitening
 
 
@@ -24,15 +25,25 @@ class Architecture(TypedDict):
     whitening: dict[str, float]  # epsilon and momentum; empty: none
     bilateral: bool  # a second last block; the features are those of both, one after the other
     auxiliary: dict[str, int]  # further linear heads, used in training alone: name and number of outputs
+    projection: NotRequired[int | None]  # outputs of a linear layer and a ReLU that make the features; None: none
+    crop: NotRequired[int | None]  # pixels a side of the images that it is given; None: whole ones
+
+
+def family(backbone: str) -> ModuleType:
+    """The module that has the backbone's groups and their initialisation."""
+    return resnet_cifar if backbone in resnet_cifar.BLOCKS else resnet_imagenet
 
 
 class Network(nn.Module):
     def __init__(self, architecture: Architecture):
         super().__init__()
         self.architecture = architecture
-        self.groups = resnet_cifar.groups(architecture["backbone"], architecture["channels"], architecture["width"])
+        backbone, width = architecture["backbone"], architecture["width"]
+        self.groups: nn.ModuleList = family(backbone).groups(backbone, architecture["channels"], width)
         if architecture["bilateral"]:
             self.second_block = copy.deepcopy(self.last_block)  # its weights are drawn anew by `create`
+        if projection := architecture.get("projection"):
+            self.projection = nn.Sequential(nn.Linear(self.channels, projection), nn.ReLU(inplace=True))
         if architecture["whitening"]:
             self.whitening = Whitening(self.features_size, **architecture["whitening"])
         self.head: nn.Module = heads.build(architecture["head"], self.features_size, architecture["classes"])
@@ -42,11 +53,13 @@ class Network(nn.Module):
 
     @property
     def channels(self) -> int:
-        return 4 * self.architecture["width"]
+        backbone = self.architecture["backbone"]
+        return family(backbone).features(backbone, self.architecture["width"])
 
     @property
     def features_size(self) -> int:
-        return self.channels * (2 if self.architecture["bilateral"] else 1)
+        channels = self.channels * (2 if self.architecture["bilateral"] else 1)
+        return self.architecture.get("projection") or channels
 
     @property
     def last_block(self) -> nn.Module:
@@ -64,7 +77,8 @@ class Network(nn.Module):
             x = group(x)
             if mix and after == number:
                 x = mix(x)
-        return self._whiten(resnet_cifar.pool(x))
+        x = resnet_cifar.pool(x)
+        return self._whiten(self.projection(x) if self.architecture.get("projection") else x)
 
     def shared(self, x: Tensor) -> Tensor:
         """All but the last block, for the two branches of a bilateral network."""
@@ -84,7 +98,7 @@ def create(architecture: Architecture, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(architecture)
-        resnet_cifar.initialise(network)
+        family(architecture["backbone"]).initialise(network)
     return network
 
 
@@ -94,7 +108,7 @@ def new_head(network: Network, seed: int, kind: str = "linear") -> None:
         torch.manual_seed(seed)
         torch.manual_seed(int(torch.randint(2**31, ()).item()))
         head = heads.build(kind, network.features_size, network.architecture["classes"])
-        resnet_cifar.initialise(head)
+        family(network.architecture["backbone"]).initialise(head)
     _replace_head(network, kind, head.to(next(network.parameters()).device))
 
 

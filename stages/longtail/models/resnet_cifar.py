@@ -29,6 +29,11 @@ class Block(nn.Module):
         return F.relu(y + x, inplace=True)
 
 
+def features(backbone: str, width: int) -> int:
+    """Channels that the last group gives."""
+    return 4 * width
+
+
 def groups(backbone: str, channels: int, width: int) -> nn.ModuleList:
     """The four groups of convolutions; the last gives (b, 4 * width, side / 4, side / 4). `channels`: of the images."""
     first = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))

@@ -73,12 +73,13 @@ def cell(params: Params, folder: Path, conf: Path) -> tuple[str, dict[str, float
     that several tables repeat is taken from the first.
     """
     frame = read_all(folder, conf)
+    drawn = frame.ratio.notna()  # others are long-tailed or stepped as they come, which no split here makes
     rows = frame[
         (frame.method == params.method)
         & (frame.protocol == params.protocol.name)
         & (frame.dataset == params.dataset.name)
-        & (frame.profile == params.split.profile)
-        & (frame.ratio == params.split.ratio)
+        & (frame.profile.where(drawn, "none") == params.split.profile)
+        & (frame.ratio.where(drawn, 1) == params.split.ratio)
         & (frame.measure == "top1")
         & frame.group.isin(GROUPS)
     ]

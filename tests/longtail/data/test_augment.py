@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
+from scipy.stats import chisquare, ks_2samp
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import resized_crop
 
 from stages.longtail.data import augment
 
@@ -128,3 +130,86 @@ def test_rotate_adds_the_turns_to_the_draws():
     draws = torch.tensor([[3, 1, 0], [0, 2, 1]])
     rotated = augment.rotate(draws, torch.tensor([2, 3]))
     assert rotated.dtype == torch.int64 and rotated.tolist() == [[3, 1, 0, 2], [0, 2, 1, 3]]
+
+
+def resized(images, draws, side):
+    rows = torch.arange(len(draws)) % len(images)
+    return augment.windows(torch.from_numpy(images), rows, torch.as_tensor(draws), side)
+
+
+def big(count=5, side=40):
+    """Smooth images, as photographs are, and the noise of `pixels`."""
+    y, x = np.mgrid[:side, :side]
+    waves = [127 + 120 * np.sin(x / (3 + i) + y / 7 + i)[..., None] * np.ones(3) for i in range(count)]
+    return (np.stack(waves) + np.random.default_rng(0).integers(-7, 8, (count, side, side, 3))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [16, 28])
+def test_resized_crops_are_torchvisions(side):
+    """Windows that grow, shrink and stay; at every border; each flipped, too."""
+    windows = [(0, 0, 40, 40), (3, 5, 11, 14), (0, 29, 12, 11), (28, 0, 12, 12), (6, 6, 28, 28), (10, 2, 30, 27)]
+    images = big()
+    draws = [(*window, flip) for window in windows for flip in (0, 1)]
+    batch = resized(images, draws, side)
+    assert batch.dtype == torch.uint8 and batch.shape == (len(draws), side, side, 3)
+    for number, (top, left, height, width, flip) in enumerate(draws):
+        image = torch.from_numpy(images[number % 5]).permute(2, 0, 1)
+        expected = resized_crop(image, top, left, height, width, [side, side], antialias=False)
+        expected = expected.flip(2) if flip else expected
+        difference = (batch[number].permute(2, 0, 1).int() - expected.int()).abs()
+        assert difference.max() <= 1 and difference.float().mean() < 0.01  # ties of rounding
+
+
+def test_turned_resized_crops_are_the_resized_crops_turned():
+    images, random = big(), np.random.default_rng(0)
+    draws = torch.from_numpy(augment.draw_resized(40, 40, random))
+    upright = resized(images, draws, 12)
+    turns = torch.arange(40) % 4
+    turned = resized(images, augment.rotate(draws, turns), 12)
+    for before, after, turn in zip(upright, turned, turns.tolist(), strict=True):
+        assert torch.equal(after, before.rot90(turn, (0, 1)))
+
+
+def test_resized_windows_lie_in_the_image_with_areas_and_ratios_in_range():
+    draws = augment.draw_resized(20_000, 256, np.random.default_rng(0))
+    assert draws.dtype == np.int64 and draws.shape == (20_000, 5)
+    top, left, height, width, flip = draws.T
+    assert min(top.min(), left.min()) == 0 and max((top + height).max(), (left + width).max()) == 256
+    area, ratio = height * width / 256**2, width / height
+    assert 0.078 < area.min() < 0.085 and 0.99 < area.max() <= 1
+    assert 0.74 < ratio.min() < 0.755 and 1.325 < ratio.max() < 1.35
+    assert flip.mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_resized_windows_are_distributed_as_torchvisions():
+    mine = augment.draw_resized(4000, 256, np.random.default_rng(0))[:, :4].T
+    image = torch.empty(3, 256, 256)
+    torch.manual_seed(0)
+    theirs = np.array([RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4000)]).T
+    for top, left, height, width in (mine, theirs):
+        assert (top + height).max() == (left + width).max() == 256
+    for first, second in zip((*mine, mine[2] * mine[3]), (*theirs, theirs[2] * theirs[3]), strict=True):
+        assert ks_2samp(first, second).pvalue > 0.001
+    assert ks_2samp(mine[3] / mine[2], theirs[3] / theirs[2]).pvalue > 0.001
+
+
+def test_a_window_that_never_fits_is_the_whole_image():
+    class Largest:
+        def uniform(self, low, high, size):
+            return np.full(size, high)
+
+        def integers(self, low, high, size=None):
+            return np.zeros(np.shape(high) if size is None else size, np.int64)
+
+    assert (augment.draw_resized(3, 40, Largest()) == [0, 0, 40, 40, 0]).all()
+
+
+def test_neighbouring_resized_windows_are_independent():
+    area = np.prod(augment.draw_resized(20_000, 256, np.random.default_rng(0))[:, 2:4], 1)
+    assert abs(np.corrcoef(area[0::2], area[1::2])[0, 1]) < 0.03
+
+
+def test_windows_smaller_than_the_image_come_from_everywhere_and_from_the_middle_without_a_crop():
+    draws = augment.draw("crop", 5000, 1, np.random.default_rng(0), larger=3)
+    assert chisquare(np.bincount(draws[:, 0] * 6 + draws[:, 1], minlength=36)).pvalue > 0.001
+    assert (augment.draw("none", 9, 1, np.random.default_rng(0), larger=4) == [3, 3, 0]).all()

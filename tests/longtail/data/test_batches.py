@@ -16,8 +16,8 @@ LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2])
 CPU = torch.device("cpu")
 
 
-def batches(rows, pad=0):
-    return Batches(Images(PIXELS, LABELS, "", MEAN, STD), np.array(rows), CPU, pad)
+def batches(rows, pad=0, crop=None):
+    return Batches(Images(PIXELS, LABELS, "", MEAN, STD), np.array(rows), CPU, pad, crop)
 
 
 def normalised(pixels):
@@ -65,6 +65,37 @@ def test_normalising_leaves_the_stored_pixels_alone():
     images = batches(range(9))
     first = images.plain(0, 9).clone()
     assert torch.equal(images.plain(0, 9), first)
+
+
+def test_a_crop_hands_out_the_middle_and_trains_on_any_window():
+    images = batches([8, 3, 5], pad=1, crop=2)
+    assert images.side == 2
+    assert images.plain(0, 3).numpy() == pytest.approx(normalised(PIXELS[[8, 3, 5], 1:3, 1:3]), abs=1e-5)
+    draws = images.draw("crop_flip", 4000, np.random.default_rng(0))
+    assert draws.min(0).tolist() == [0, 0, 0] and draws.max(0).tolist() == [4, 4, 1]  # 4 + 2 * 1 - 2
+    corner = images.training(torch.tensor([1]), torch.tensor([[3, 1, 0]]))
+    assert corner.numpy() == pytest.approx(normalised(PIXELS[[3], 2:4, 0:2]), abs=1e-5)
+
+
+def test_resized_windows_are_drawn_from_the_stored_image_and_given_the_side_of_the_crop():
+    images = batches(range(9), crop=3)
+    draws = images.draw("resized_crop_flip", 500, np.random.default_rng(0))
+    assert draws.shape == (500, 5) and (draws[:, 0] + draws[:, 2]).max() == 4
+    whole = torch.tensor([[0, 0, 4, 4, 0], [1, 1, 3, 3, 1]])
+    got = images.training(torch.tensor([0, 1]), whole)
+    assert got.shape == (2, 3, 3, 3)
+    assert got[1].numpy() == pytest.approx(normalised(PIXELS[[1], 1:, 1:][:, :, ::-1])[0], abs=1e-5)
+
+
+def test_a_crop_larger_than_the_images_is_refused():
+    with pytest.raises(UserError, match=r"protocol\.crop is 5, but images are stored with 4 pixels"):
+        batches([0], crop=5)
+
+
+def test_images_reach_the_device_in_parts_and_in_order(monkeypatch):
+    monkeypatch.setattr("stages.longtail.data.batches.UPLOAD", 2)
+    got = batches([8, 3, 5, 0, 1], pad=1).plain(0, 5)
+    assert got.numpy() == pytest.approx(normalised(PIXELS[[8, 3, 5, 0, 1]]), abs=1e-5)
 
 
 def write_division(folder, images, labels):
