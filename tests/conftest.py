@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from golden.curves import SHORT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -148,13 +149,6 @@ def trained(here: Workplace, finished: Path) -> Workplace:
     for folder in ("data", "reports", ".scratch"):
         shutil.copytree(finished / folder, folder)
     return here
-
-
-# 9 epochs whose rate falls once, after the second: the branches at it leave 6 for switches in two steps.
-SHORT = (
-    *("protocol.epochs=9", "protocol.width=4", "protocol.schedule.milestones=[2]", "protocol.schedule.gamma=0.5"),
-    "runtime.test_every=2",
-)
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 from conftest import ROOT, composed
+from golden import curves
 from inprocess import CLASSIFIER, REPRESENTATION
 
 from stages.longtail import checks, params, recipe
@@ -37,6 +39,10 @@ def test_every_preset_runs_to_the_end_twice_the_same_and_as_no_other(
     first, second = (carry_out(f"method={method}") for _ in range(2))
     for name in (REPRESENTATION, CLASSIFIER, *(Path("reports", name) for name in REPORTS)):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    golden, ours = pd.read_csv(curves.FOLDER / f"{method}.csv"), curves.curve()
+    assert ours[["part", "epoch"]].equals(golden[["part", "epoch"]])
+    assert not (ours.loss - golden.loss).abs().gt(curves.LOSS_TOLERANCE * (1 + golden.loss)).any(), "training changed"
+    assert not (ours.test_all - golden.test_all).abs().gt(curves.ACCURACY_TOLERANCE).any(), "training changed"
     metrics = json.loads((first / "reports/metrics.json").read_text())
     for which in ("acc", "best"):
         accuracies = {group: value for group, value in metrics[which].items() if group != "epoch"}

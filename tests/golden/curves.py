@@ -19,8 +19,11 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-# Long enough for the two-step switches, whose second step starts six epochs after the branch.
-SHORT = ("protocol.epochs=9", "protocol.width=4", "protocol.schedule.milestones=[2]", "runtime.threads=1")
+# 9 epochs whose rate falls once, after the second: the branches at it leave 6 for switches in two steps.
+SHORT = (
+    *("protocol.epochs=9", "protocol.width=4", "protocol.schedule.milestones=[2]", "protocol.schedule.gamma=0.5"),
+    "runtime.test_every=2",
+)
 COLUMNS = ["part", "epoch", "loss", "test_all"]
 # Another processor rounds otherwise; weights changed by 3e-7 of themselves move the wildest curves by half of this.
 LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.1, 12.0  # of a loss: 0.1 and a tenth of it; of an accuracy: points

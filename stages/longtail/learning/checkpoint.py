@@ -86,9 +86,15 @@ class Scratch:
 
     def latest(self, limit: int) -> dict[str, Any] | None:
         """The newest checkpoint of an epoch not after `limit`."""
-        kept = {int(path.stem.removeprefix("epoch-")): path for path in self.folder.glob("epoch-*.pt")}
-        usable = [epoch for epoch in kept if epoch <= limit]
-        return load(kept[max(usable)]) if usable else None
+        while True:
+            kept = {int(path.stem.removeprefix("epoch-")): path for path in self.folder.glob("epoch-*.pt")}
+            usable = [epoch for epoch in kept if epoch <= limit]
+            if not usable:
+                return None
+            try:
+                return load(kept[max(usable)])
+            except FileNotFoundError:  # another stage of the same recipe, at the same time, has gone on from it
+                continue
 
     def write(self, state: dict[str, Any], stage_ends: bool) -> None:
         """Keep `state` of state["epoch"]; the rolling one before it goes, those at which a stage ended stay."""

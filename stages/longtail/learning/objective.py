@@ -71,7 +71,7 @@ class OneStream:
         mix = None
         if share is not None and partner is not None:
             mix = partial(mixing.mix, share=share, partner=partner)
-        logits = network.head(network.features(self.images.training(rows, crops), mix, after=variant))
+        logits = network.logits(network.features(self.images.training(rows, crops), mix, after=variant))
         if label_share is None:
             loss = self.loss_function(logits, labels)
         else:

@@ -1,7 +1,7 @@
 """The training loop, for one seed, epoch by epoch.
 
-Nothing in an epoch asks the device for a value, and every draw comes from (seed, epoch), so that a run that was
-stopped and resumed, or handed from one stage to the next, is the same run.
+Nothing in an epoch asks the device for a value (but whitening's eigen-decomposition, on CUDA), and every draw comes from
+(seed, epoch), so that a run that was stopped and resumed, or handed from one stage to the next, is the same run.
 """
 
 from __future__ import annotations
@@ -183,10 +183,19 @@ class Epochs:
         epoch = [torch.from_numpy(array).to(self.compute.device) for array in drawn.arrays]
 
         set_mode(run.network, phase)
-        step_loss, correct = [], []
+        step_loss: list[Tensor] = []
+        correct: list[Tensor] = []
         for variant, *batch in zip(drawn.variants, *(tensor.split(phase.batch_size) for tensor in epoch), strict=True):
-            with self.compute.autocast():
-                loss, hits = self.objective.loss(run.network, variant, *batch)
+            try:
+                with self.compute.autocast():
+                    loss, hits = self.objective.loss(run.network, variant, *batch)
+            except (
+                torch.linalg.LinAlgError
+            ) as error:  # of whitening, which meets what is no number before the loss does
+                raise UserError(
+                    f"the features of seed {self.seed} cannot be whitened at epoch {run.epoch + 1}, step "
+                    f"{len(step_loss) + 1} ({error}): lower protocol.lr"
+                ) from error
             loss.backward()
             run.step(phase, rate)
             step_loss.append(loss.detach())

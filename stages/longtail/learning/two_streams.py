@@ -75,7 +75,7 @@ class Tasks(TwoStreams):
 
         classified = features if task.rotation == "augment" else features[:1]
         labels = labels.repeat(1, len(classified))
-        logits = network.head(classified[:, 0].flatten(0, 1))
+        logits = network.logits(classified[:, 0].flatten(0, 1))
         second = network.auxiliary["second"](classified[:, 1].flatten(0, 1))
         loss = task.lambda1 * self.loss_function(logits, labels[0])
         loss = loss + task.lambda2 * F.cross_entropy(second.float(), labels[1])
@@ -115,6 +115,6 @@ class Branches(TwoStreams):
         first = resnet_cifar.pool(network.last_block(shared[:size]))
         second = resnet_cifar.pool(network.second_block(shared[size:]))
         weight = alpha[:, None]
-        logits = network.head(2 * torch.cat([weight * first, (1 - weight) * second], 1))
+        logits = network.logits(2 * torch.cat([weight * first, (1 - weight) * second], 1))
         loss = self.loss_function(logits, labels, alpha) + self.loss_function(logits, second_labels, 1 - alpha)
         return loss, (logits.argmax(1) == labels).sum()

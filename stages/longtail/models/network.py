@@ -89,8 +89,13 @@ class Network(nn.Module):
     def _whiten(self, features: Tensor) -> Tensor:
         return self.whitening(features) if self.architecture["whitening"] else features
 
+    def logits(self, features: Tensor) -> Tensor:
+        """float32 whatever the precision: bf16 would tie classes, and a tie goes to the lower, larger one."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float())
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+        return self.logits(self.features(x))
 
 
 def create(architecture: Architecture, seed: int) -> Network:

@@ -56,5 +56,5 @@ def initialise(module: nn.Module) -> None:
 
 
 def pool(features: Tensor) -> Tensor:
-    """Global average: (b, channels, h, w) to (b, channels)."""
-    return torch.flatten(F.adaptive_avg_pool2d(features, 1), 1)
+    """Global average: (b, channels, h, w) to (b, channels), float32."""
+    return torch.flatten(F.adaptive_avg_pool2d(features.float(), 1), 1)
