@@ -72,6 +72,8 @@ REFUSED = [
     (("seeds=[]",), "seeds is empty"),
     (("seeds=[3,3]",), "seeds repeats a seed: [3, 3]"),
     (("protocol.width=5",), "protocol.width must be even, found 5"),
+    (("protocol.backbone=resnext50", "protocol.width=8"), "protocol.width is 8", "resnext50 need a multiple of 16"),
+    (("protocol.augment=resized_crop_flip",), "protocol.pad is 1, but resized_crop_flip", "set it to 0"),
     (("protocol.schedule.milestones=[9,4]",), "protocol.schedule.milestones must increase: [9, 4]"),
     (
         ("classifier=ft_cbs", "classifier.schedule={kind: multistep, warmup: 0, milestones: [2, 2], gamma: 0.1}"),
@@ -96,6 +98,7 @@ REFUSED = [
         "representation.mixing is mfw",
         "representation.auxiliary is task",
     ),
+    (("method=bbn", "+protocol.projection=8"), "protocol.projection is set", "representation.auxiliary is bilateral"),
     (("method=mixup", BILATERAL), "representation.mixing is mixup", "representation.auxiliary is bilateral"),
     (("method=cbs_rrs", "representation.embedded=bet"), "representation.embedded is bet", "auxiliary is tasks"),
     (("method=bet", BILATERAL), "representation.embedded is bet", "representation.auxiliary is bilateral"),

@@ -1,6 +1,6 @@
 """The training loop, for one seed, epoch by epoch.
 
-Nothing in an epoch asks the device for a value (but whitening's eigen-decomposition, on CUDA), and every draw comes from
+Nothing in an epoch asks the device for a value (but for whitening's eigenvalues, on CUDA), and every draw comes from
 (seed, epoch), so that a run that was stopped and resumed, or handed from one stage to the next, is the same run.
 """
 
