@@ -5,15 +5,12 @@ import inspect
 
 import pytest
 import torch
-from conftest import ROOT, tiny
 from torch import nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from stages.longtail.errors import UserError
 from stages.longtail.models import network as networks
 from stages.longtail.models import resnet_imagenet
-from stages.longtail.params import Params
 
 THEIRS = {
     "resnet10": lambda: ResNet(BasicBlock, [1, 1, 1, 1]),
@@ -164,21 +161,6 @@ def test_features_are_projected_and_rectified():
 def test_an_architecture_of_before_there_were_projections_is_still_read():
     assert "projection" not in architecture("resnet8", 4, 5)
     assert networks.create(architecture("resnet8", 4, 5), 0).features(images(2, 8)).shape == (2, 16)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"backbone": "resnext50", "width": 24}, "a multiple of 16"),
-        ({"augment": "resized_crop_flip", "pad": 4}, "protocol.pad is 4"),
-        ({"projection": 8}, "set protocol.projection to null"),
-    ],
-)
-def test_what_the_network_cannot_be_is_refused(changes, words):
-    raw = tiny(representation__auxiliary="bilateral")
-    raw["protocol"] |= {"pad": 0, **changes}
-    with pytest.raises(UserError, match=words):
-        Params(raw, ROOT / "params.yaml")
 
 
 def test_torchvision_is_imported_only_when_such_a_network_is_built():
