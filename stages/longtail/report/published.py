@@ -60,10 +60,9 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
 
 
 def read_all(folder: Path, conf: Path = Path("conf")) -> pd.DataFrame:
-    """All cells of all papers, with a column `paper`."""
-    return pd.concat(
-        [read(path, conf).assign(paper=path.stem) for path in sorted(folder.glob("*.csv"))], ignore_index=True
-    )
+    """All cells of all papers, with a column `paper`; none where the folder has no file."""
+    papers = [read(path, conf).assign(paper=path.stem) for path in sorted(folder.glob("*.csv"))]
+    return pd.concat(papers, ignore_index=True) if papers else pd.DataFrame(columns=[*COLUMNS, "paper"])
 
 
 def cell(params: Params, folder: Path, conf: Path) -> tuple[str, dict[str, float]]:
