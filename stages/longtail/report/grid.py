@@ -66,13 +66,17 @@ class Grid:
     alone: dict[str, dict[str, Any]] = field(default_factory=dict)  # runs that share no representation
 
 
-def build(published_cells: pd.DataFrame, conf: Path, shared: Grid) -> Grid:
-    """The grid of one paper's cells. Data sets and splits go into `shared`, which all papers use."""
+def build(published_cells: pd.DataFrame, conf: Path, shared: Grid, fewer: dict[str, list[int]] | None = None) -> Grid:
+    """The grid of one paper's cells. Data sets and splits go into `shared`, which all papers use.
+
+    fewer: by the name of a subset, the seeds of all its runs where not all that the rows ask for are run yet.
+    """
     grid = Grid()
     frame = published_cells.assign(run=[run_name(row) for _, row in published_cells.iterrows()])
     planned: dict[str, list[tuple[str, pd.Series, set[int]]]] = {}  # runs by the digest of their representation
     for name, rows in frame[frame.run != ""].groupby("run", sort=False):
-        seeds = {seed for _, row in rows.iterrows() for seed in compose_seeds(row)}
+        seeds = set((fewer or {}).get(subset_name(rows.iloc[0]), ()))
+        seeds = seeds or {seed for _, row in rows.iterrows() for seed in compose_seeds(row)}
         sections = compose(overrides_of(rows.iloc[0], seeds), conf)
         key = cells.digest(sections, [name for name in cells.REPRESENTATION if name != "seeds"])
         planned.setdefault(key, []).append((str(name), rows.iloc[0], seeds))
@@ -124,8 +128,10 @@ def _subset(shared: Grid, row: pd.Series, sections: dict[str, Any], conf: Path) 
 def write(folder: Path, conf: Path, reports: Path) -> None:
     """Write the params.yaml of every paper in `folder` and, for data sets and splits, that of `reports`."""
     shared = Grid()
+    seeds = reports / "seeds.yaml"
+    fewer = (yaml.safe_load(seeds.read_text()) if seeds.is_file() else None) or {}
     for path in sorted(folder.glob("*.csv")):
-        grid = build(published.read(path, conf).assign(paper=path.stem), conf, shared)
+        grid = build(published.read(path, conf).assign(paper=path.stem), conf, shared, fewer.get(path.stem))
         content = {"representations": grid.representations, "runs": grid.runs, "alone": grid.alone}
         _dump(reports / path.stem / "params.yaml", content)
     _dump(reports / "params.yaml", {"datasets": shared.datasets, "splits": shared.splits})
