@@ -12,7 +12,7 @@ repro: setup
 	dvc repro
 
 test: setup
-	pytest
+	pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 tables: setup
 	python -m stages.tables
@@ -42,7 +42,7 @@ setup: .venv/ready  ## .venv with everything in requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
-	uv pip install --quiet --python .venv/bin/python --requirements requirements.txt
+	uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirements requirements.txt
 	touch $@
 
 clean:  ## what a stage can make again; the DVC cache stays

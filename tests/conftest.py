@@ -121,8 +121,9 @@ def digits(workplace: Workplace, split_digits: Path) -> Workplace:
 
 @pytest.fixture
 def here(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """A workplace that is the working directory."""
+    """A workplace that is the working directory, with its data in data/downloads."""
     monkeypatch.chdir(workplace.folder)
+    monkeypatch.delenv("LONGTAIL_DATA", raising=False)
     return workplace
 
 
