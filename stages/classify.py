@@ -49,6 +49,8 @@ def check(path: Path, state: State, session: Session, branch: int) -> None:
                 f"{path} is of another network: its {key} is {found}, the parameters and the data say {value}: run the "
                 "represent stage again"
             )
+    if session.params.runtime.regularity and "regularity" not in state:
+        raise UserError(f"{path} has no events, which runtime.regularity asks for: run the represent stage again")
     if state["epoch"] != branch:
         raise UserError(
             f"{path} stopped at epoch {state['epoch']}, but representation.branch says {branch}: run the represent "

@@ -20,6 +20,7 @@ from stages.longtail import cli, compute
 from stages.longtail.artifacts import read_csv, write_csv, write_json
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
+from stages.longtail.errors import UserError
 from stages.longtail.learning import checkpoint
 from stages.longtail.measure import predict, repeated, summary
 from stages.longtail.models import network
@@ -30,7 +31,10 @@ def main() -> None:
     device = compute.resolve(args.params.runtime)
     classes = split.read_classes(args.splits)
     division = read_division(args.raw, "test")
-    states = checkpoint.load_seeds(args.classifier / "checkpoint.pt", args.params.seeds)
+    path = args.classifier / "checkpoint.pt"
+    states = checkpoint.load_seeds(path, args.params.seeds)
+    if args.params.runtime.regularity and not all("regularity" in state for state in states.values()):
+        raise UserError(f"{path} has no events, which runtime.regularity asks for: run again the stage that makes it")
     crop = states[args.params.seeds[0]]["architecture"].get("crop")
     images = Batches(division, np.arange(len(division.labels)), device.device, crop=crop)
     matrices, predicted, top5 = [], [], []

@@ -43,13 +43,16 @@ def check(sections: dict[str, Any]) -> None:
     if representation and classifier:
         _heads(representation, classifier)
     if protocol and representation:
-        continued = _continued(classifier)
+        where, continued = _continued(classifier)
         beyond = continued is not None and continued.epochs is not None
         branch = branch_epoch(protocol, representation, beyond)
         if continued:
-            _interlude(continued, continued.epochs or protocol.epochs - branch)
-            if branch + (continued.epochs or 0) > protocol.epochs:
-                _beyond(protocol, representation, continued)
+            left = continued.epochs or protocol.epochs - branch
+            _interlude(where, continued, left)
+            if not left:
+                _nothing_left(where, representation, continued)
+            if branch + left > protocol.epochs:
+                _beyond(where, protocol, representation, continued, branch)
         _batches(protocol, representation, classifier)
         if protocol.projection and representation and isinstance(representation.auxiliary, Bilateral):
             raise UserError(
@@ -110,15 +113,18 @@ def _representation(representation: Representation) -> None:
         )
 
 
-def _continued(classifier: Any) -> Continue | None:
-    return classifier if isinstance(classifier, Continue) else getattr(classifier, "after", None)
+def _continued(classifier: Any) -> tuple[str, Continue | None]:
+    """How the training goes on from the branch, if it does, and the section that says so."""
+    if isinstance(classifier, Continue):
+        return "classifier", classifier
+    return "classifier.after", getattr(classifier, "after", None)
 
 
 def _heads(representation: Representation, classifier: Any) -> None:
-    continued = _continued(classifier)
+    where, continued = _continued(classifier)
     later = continued.loss if continued else None
     cosine = representation.head == "cosine"
-    for section, loss in (("representation", representation.loss), ("classifier", later)):
+    for section, loss in (("representation", representation.loss), (where, later)):
         if loss is not None and isinstance(loss, LDAM) != cosine:
             raise UserError(
                 f"{section}.loss is {loss.kind} and representation.head is {representation.head}: LDAM's scale "
@@ -140,30 +146,49 @@ def _heads(representation: Representation, classifier: Any) -> None:
         )
 
 
-def _interlude(classifier: Continue, left: int) -> None:
-    if classifier.interlude and classifier.interlude.epochs >= left:
+def _interlude(where: str, continued: Continue, left: int) -> None:
+    if continued.interlude and continued.interlude.epochs >= left:
         raise UserError(
-            f"classifier.interlude.epochs is {classifier.interlude.epochs}, but {left} epochs follow the branch: "
+            f"{where}.interlude.epochs is {continued.interlude.epochs}, but {left} epochs follow the branch: "
             "set it lower"
         )
 
 
-def _beyond(protocol: Protocol, representation: Representation, continued: Continue) -> None:
+def _nothing_left(where: str, representation: Representation, continued: Continue) -> None:
+    """A change that no epoch would see: the result would be another method's under this one's name."""
+    changed = [axis for axis in ("sampler", "loss", "weighting") if _differs(representation, continued, axis)]
+    changed += ["trained"] if continued.trained != "all" else []
+    changed += ["new_head"] if continued.new_head else []
+    if changed:
+        raise UserError(
+            f"{where}.{changed[0]} changes what is trained after the branch, but representation.branch is the last "
+            f"epoch: set it to an earlier one, or {where}.epochs to go on beyond it"
+        )
+
+
+def _differs(representation: Representation, continued: Continue, axis: str) -> bool:
+    value = getattr(continued, axis)
+    return value is not None and value != getattr(representation, axis)
+
+
+def _beyond(where: str, protocol: Protocol, representation: Representation, continued: Continue, branch: int) -> None:
     """What is a function of t / T means nothing after T."""
     reason = ""
+    there = [continued.sampler or representation.sampler, getattr(representation.embedded, "sampler", None)]
+    there += [representation.sampler] if branch > protocol.epochs else []
+    if (interlude := continued.interlude) and branch + interlude.epochs > protocol.epochs:
+        there.append(interlude.sampler)
+    there.append(getattr(representation.auxiliary, "sampler", None))
     if isinstance(protocol.schedule, Cosine):
         reason = "the cosine of protocol.schedule has reached 0 there"
     elif isinstance(representation.auxiliary, Bilateral):
         reason = "the alpha of representation.auxiliary has reached 0 there"
-    elif any(
-        isinstance(sampler, ClassSampler) and sampler.kind == "progressive"
-        for _, sampler in _samplers(representation, continued)
-    ):
+    elif any(isinstance(sampler, ClassSampler) and sampler.kind == "progressive" for sampler in there):
         reason = "the progressive sampler has become class-balanced there"
     if reason:
         raise UserError(
-            f"classifier.epochs goes on beyond protocol.epochs, {protocol.epochs}, but {reason}: set classifier.epochs "
-            "to null, and representation.branch to an epoch before the last"
+            f"{where}.epochs goes on beyond protocol.epochs, {protocol.epochs}, but {reason}: set {where}.epochs to "
+            "null, and representation.branch to an epoch before the last"
         )
 
 
@@ -190,9 +215,10 @@ def _samplers(representation: Representation, classifier: Any) -> Iterator[tuple
         yield "representation.embedded.sampler", representation.embedded.sampler
     if isinstance(representation.auxiliary, AuxiliaryTasks | Bilateral):
         yield "representation.auxiliary.sampler", representation.auxiliary.sampler
-    after, interlude = getattr(classifier, "after", None), getattr(_continued(classifier), "interlude", None)
-    for name, part in (("", classifier), (".after", after), (".interlude", interlude)):
-        yield f"classifier{name}.sampler", getattr(part, "sampler", None)
+    where, continued = _continued(classifier)
+    interlude = getattr(continued, "interlude", None)
+    for name, part in (("classifier", classifier), (where, continued), (f"{where}.interlude", interlude)):
+        yield f"{name}.sampler", getattr(part, "sampler", None)
 
 
 def branch_epoch(protocol: Protocol, representation: Representation, beyond: bool = False) -> int:

@@ -8,6 +8,7 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from stages.longtail.errors import UserError
@@ -70,7 +71,7 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
     options = tuple(option for option in options if option is not types.NoneType)
     if len(options) == 1:
         return build(options[0], value, key)
-    kinds = {kind: option for option in options for kind in typing.get_args(typing.get_type_hints(option)["kind"])}
+    kinds = {kind: option for option in options for kind in typing.get_args(_hints(option)["kind"])}
     if isinstance(value, str):  # the kind alone, its parameters as the dataclass has them
         value = {"kind": value}
     kind = value.get("kind") if isinstance(value, dict) else None
@@ -81,10 +82,15 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
     return _build_dataclass(kinds[kind], value, key)
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def _build_dataclass(cls: type, value: Any, key: str) -> Any:
     if not isinstance(value, dict):
         raise UserError(f"{key}: expected keys, found {value!r}")
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     for name in value:
         if name not in hints:
             raise UserError(f"{key}.{name}: unknown key{suggest(str(name), hints)}")

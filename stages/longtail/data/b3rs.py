@@ -79,8 +79,8 @@ def order(
     largest = -(-len(counts) // sampler.blocks)
     if sampler.blocks > len(counts) or largest > batch_size:
         raise UserError(
-            f"sampler.blocks is {sampler.blocks}, for {len(counts)} classes and batches of {batch_size}: a block needs "
-            "a class at least, and no more classes than a batch has images; change sampler.blocks"
+            f"`blocks` of the b3rs sampler is {sampler.blocks}, for {len(counts)} classes and batches of {batch_size}: "
+            "a block needs a class at least, and no more classes than a batch has images: change it"
         )
     drawn = []
     for members in blocks(counts, sampler.blocks):

@@ -1,10 +1,15 @@
-"""How a result came about: a manifest beside it. Nothing reads it, so that two runs may differ in it alone."""
+"""How a result came about: a manifest beside it, which names it by the checkpoint's sha256.
+
+Nothing reads it, so that two runs may differ in it alone; dvc.yaml does not declare that of the current experiment, so
+that its times do not change dvc.lock.
+"""
 
 from __future__ import annotations
 
 import platform
 import resource
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +27,7 @@ def describe(compute: Compute, seconds: float, images: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "cuda": torch.version.cuda if cuda else None,
-        "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if cuda else processor(),
         "precision": compute.precision,
         "threads": torch.get_num_threads(),
         "revision": revision(),
@@ -31,6 +36,14 @@ def describe(compute: Compute, seconds: float, images: int) -> dict[str, Any]:
         "images_per_second": round(images / seconds) if images else None,
         "peak_memory_gib": round(peak / 2**30, 2),
     }
+
+
+def processor() -> str:
+    """Its model where Linux tells, such as AMD EPYC 7B13."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def revision() -> str | None:

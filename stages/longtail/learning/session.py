@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from stages.longtail import compute
-from stages.longtail.artifacts import write_csv, write_json
+from stages.longtail.artifacts import digest, write_csv, write_json
 from stages.longtail.compute import Compute
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
@@ -181,4 +181,5 @@ def write_states(session: Session, folder: Path, states: dict[int, State], manif
     write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
     checkpoint.save(folder / "checkpoint.pt", {"seeds": states})
     took = manifest.describe(session.compute, time.perf_counter() - session.began, sum(session.trained))
+    took["checkpoint"] = digest(folder / "checkpoint.pt")
     write_json(manifest_path or folder / "manifest.json", took)
