@@ -12,7 +12,7 @@ repro: setup
 	dvc repro
 
 test: setup
-	pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
 
 tables: setup
 	python -m stages.tables

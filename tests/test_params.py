@@ -75,9 +75,15 @@ def merged(raw: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return raw | over | both
 
 
+# Without epochs after the branch there is nothing that these classifiers change: refused.
+EARLIER = dict.fromkeys(
+    ("reversed", "balanced", "drs", "drw"), ("representation.branch={at: last_milestone, plus: 0}",)
+)
+
+
 def with_preset(path: Path) -> tuple[dict[str, Any], list[Keys]]:
     """The default experiment with a file of conf/ chosen, and the numbers that this changed or added."""
-    raw = composed(f"{path.parent.name}={path.stem}")
+    raw = composed(f"{path.parent.name}={path.stem}", *EARLIER.get(path.stem, ()))
     default = dict(leaves(COMMITTED))
     return raw, [keys for keys in numbers(raw) if default.get(keys) != at(raw, keys)]
 
