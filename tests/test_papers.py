@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
-from test_pipeline import call, ran
+from test_pipeline import ENV, call, ran
 
 COLUMNS = (ROOT / "data/published/switching.csv").read_text().splitlines()[0]
 ROWS = ("Joint,toy,joint", "Re-trained,toy,crt", "Switched,toy,switching")
@@ -54,6 +59,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert old in small
         small = small.replace(old, new)
     (folder / "conf/protocol/toy.yaml").write_text(small)
+    (folder / "reports/seeds.yaml").unlink()
     call(folder, "git", "init", "-q", "-b", "main")
     call(folder, "python", "-m", "stages.longtail.report.grid")
     call(folder, "git", "add", "-A")
@@ -71,6 +77,14 @@ def pages(folder: Path) -> dict[str, bytes]:
     }
 
 
+def points(folder: Path, number: int) -> tuple[list[float], list[float]]:
+    """x and y in the picture of the scoreboard's figure: 1 the filled points of the first paper, 2 its rings."""
+    picture = (folder / "reports/ours_against_published.svg").read_text()
+    group = picture.split(f'<g id="PathCollection_{number}">')[1].split("</g>\n   </g>")[0]
+    found = re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', group)
+    return [float(x) for x, _ in found], [float(y) for _, y in found]
+
+
 def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     # The grid: joint and switching share their epochs up to the switch, crt trains joint to the end.
     grid = yaml.safe_load((paper / "reports/toy/params.yaml").read_text())
@@ -86,8 +100,23 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")
     assert {"represent", "run"} <= {name.split(":")[-1].split("@")[0] for name in ran(output)}
     assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 5 runs missing")
-    output = call(paper, "dvc", "repro", "reports/toy/dvc.yaml")
-    assert not [name for name in ran(output) if name.endswith(f"run@{FIRST}")]
+    # Killed with the next cell done, the campaign goes on after it.
+    command = ("dvc", "repro", "reports/toy/dvc.yaml")
+    folder = paper / "reports/toy/metrics"
+    campaign = subprocess.Popen(command, cwd=paper, env=ENV, stdout=subprocess.DEVNULL, start_new_session=True)
+    while len(finished := sorted(path.parent.name for path in folder.glob("*/metrics.json"))) < 2:
+        assert campaign.poll() is None
+        time.sleep(0.05)
+    locked = paper / "reports/toy/dvc.lock"
+    while not all(f"@{name}:" in locked.read_text() for name in finished):
+        assert campaign.poll() is None
+        time.sleep(0.05)
+    os.killpg(campaign.pid, signal.SIGKILL)
+    campaign.wait()
+    output = call(paper, *command)
+    assert not {name.split("@")[1] for name in ran(output) if not name.startswith("reports/toy/dvc.yaml:represent")} & {
+        *finished
+    }
     assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 0 runs missing")
     assert not ran(call(paper, "dvc", "repro", "reports/toy/dvc.yaml"))
 
@@ -101,6 +130,13 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     assert f"{ours['acc']['all']:.1f} (60.0, {ours['acc']['all'] - 60:+.1f}) !" in page
     assert "best test epoch" in page and "6 of 6 cells were run" in page
     assert "ours" in (paper / "reports/toy/table1.tex").read_text()
+    # The figure: a filled point and a ring for each cell that was run.
+    run = cells[cells["last"].notna()]
+    for number, which in ((1, "last"), (2, "best")):
+        x, y = points(paper, number)
+        assert len(x) == len(run) == 6
+        assert np.corrcoef(x, run.published)[0, 1] > 1 - 1e-6, "in the order of the table, at their published values"
+        assert np.corrcoef(y, run[which])[0, 1] < -1 + 1e-6, "the picture's y points down"
     assert re.search(r"toy.*\| 1 +\| 7 +\| 6 +\| 6 ", (paper / "reports/README.md").read_text())
     before = pages(paper)
     tables(paper, "--papers")
@@ -169,8 +205,18 @@ def test_a_run_that_left_the_grid_leaves_the_tables_though_its_metrics_stay(pape
 
 def test_a_new_seed_trains_that_seed_alone(paper: Path) -> None:
     published = paper / "data/published/toy.csv"
+    seeds, grid = paper / "reports/seeds.yaml", paper / "reports/toy/params.yaml"
+    before = grid.read_text()
     try:
         published.write_text(toy(seeds="[0,1]"))
+        # Not all at once: no more seeds than are paid for.
+        seeds.write_text("toy: {digits-exp-20: [0], digits-exp-10: [0]}")
+        call(paper, "python", "-m", "stages.longtail.report.grid")
+        assert grid.read_text() == before
+        for wrong, words in (("toy: {digits-exp-21: [0]}", "did you mean 'digits-exp-"), ("yot: {}", "names yot")):
+            seeds.write_text(wrong)
+            assert words in call(paper, "python", "-m", "stages.longtail.report.grid", check=False)
+        seeds.write_text("toy: {digits-exp-10: [0]}")
         call(paper, "python", "-m", "stages.longtail.report.grid")
         output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")
         assert "represent, seed 1: epoch 1" in output and "represent, seed 0: epoch 1" not in output

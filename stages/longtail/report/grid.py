@@ -20,7 +20,9 @@ import yaml
 from stages.longtail import cells, errors
 from stages.longtail.artifacts import write_text
 from stages.longtail.compose import compose
+from stages.longtail.errors import UserError
 from stages.longtail.report import published
+from stages.longtail.schema import suggest
 
 REPORTS = Path("reports")
 # What all runs have unless a row says otherwise: three seeds where a paper says nothing, bf16 as declared precision.
@@ -73,6 +75,10 @@ def build(published_cells: pd.DataFrame, conf: Path, shared: Grid, fewer: dict[s
     """
     grid = Grid()
     frame = published_cells.assign(run=[run_name(row) for _, row in published_cells.iterrows()])
+    subsets = {subset_name(row) for _, row in frame[frame.run != ""].iterrows()}
+    for name in fewer or {}:
+        if name not in subsets:
+            raise UserError(f"seeds.yaml names {name}, on which no run is{suggest(name, subsets)}")
     planned: dict[str, list[tuple[str, pd.Series, set[int]]]] = {}  # runs by the digest of their representation
     for name, rows in frame[frame.run != ""].groupby("run", sort=False):
         seeds = set((fewer or {}).get(subset_name(rows.iloc[0]), ()))
@@ -130,6 +136,8 @@ def write(folder: Path, conf: Path, reports: Path) -> None:
     shared = Grid()
     seeds = reports / "seeds.yaml"
     fewer = (yaml.safe_load(seeds.read_text()) if seeds.is_file() else None) or {}
+    if unknown := fewer.keys() - {path.stem for path in folder.glob("*.csv")}:
+        raise UserError(f"{seeds} names {', '.join(sorted(unknown))}, which {folder} has no file of")
     for path in sorted(folder.glob("*.csv")):
         grid = build(published.read(path, conf).assign(paper=path.stem), conf, shared, fewer.get(path.stem))
         content = {"representations": grid.representations, "runs": grid.runs, "alone": grid.alone}
