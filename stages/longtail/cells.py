@@ -34,7 +34,8 @@ def digest(sections: dict[str, Any], names: Iterable[str]) -> str:
         if isinstance(section, dict):
             section = {key: value for key, value in section.items() if key not in UNCOUNTED.get(name, ())}
         counted[name] = section
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
+    key = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
+    return key if set(key) & set("abcdf") else f"x{key}"  # in DVC's yaml 893884e2 is a number
 
 
 def sections(path: Path, cell: str, conf: Path = Path("conf")) -> dict[str, Any]:
