@@ -30,14 +30,14 @@ def main() -> None:
         raw="data/raw",
         splits="data/splits",
     )
-    session = Session.open(args.params, args.raw, args.splits)
+    session = Session.open(args.params, args.raw, args.splits, args.out)
     path = args.representation / "checkpoint.pt"
     branch = args.params.branch_epoch
-    states = {}
-    for seed, state in checkpoint.load_seeds(path, args.params.seeds).items():
+    represented = checkpoint.load_seeds(path, args.params.seeds)
+    for state in represented.values():
         check(path, state, session, branch)
-        states[seed] = classify(session, seed, state)
-    write_states(session, args.out, states, args.manifest)
+    states = session.each(lambda seed: classify(session, seed, represented[seed]))
+    write_states(session, states, args.manifest)
 
 
 def check(path: Path, state: State, session: Session, branch: int) -> None:

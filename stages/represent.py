@@ -4,7 +4,7 @@ Reads   the sections `protocol`, `representation`, `seeds` and `runtime` of the 
         RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
 Writes  OUT/checkpoint.pt  the network and its momentum of every seed
         OUT/manifest.json  versions, machine, speed; or MANIFEST
-        OUT/history.csv    an epoch a row: learning rate, loss, accuracies
+        OUT/history.csv    an epoch a row: learning rate, loss, accuracies; it grows while it trains
 
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from stages.longtail import cli
 from stages.longtail.learning.phase import Phase
-from stages.longtail.learning.session import Session, write_states
+from stages.longtail.learning.session import Session, State, write_states
 from stages.longtail.models import network
 
 
 def main() -> None:
     args = cli.parse(__doc__, cli.manifest, out="data/representation", raw="data/raw", splits="data/splits")
-    session = Session.open(args.params, args.raw, args.splits)
+    session = Session.open(args.params, args.raw, args.splits, args.out)
     protocol, representation = args.params.protocol, args.params.representation
     key = session.trajectory()
     phase = Phase.of_protocol(
@@ -33,11 +33,12 @@ def main() -> None:
         auxiliary=representation.auxiliary,
         stop=args.params.branch_epoch,
     )
-    states = {}
-    for seed in args.params.seeds:
+
+    def train(seed: int) -> State:
         state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
-        states[seed] = state | {"trajectory": key}
-    write_states(session, args.out, states, args.manifest)
+        return state | {"trajectory": key}
+
+    write_states(session, session.each(train), args.manifest)
 
 
 if __name__ == "__main__":

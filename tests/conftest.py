@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import yaml
 from golden.curves import SHORT
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # in this process and every stage that a test starts: bit-for-bit, and no crowding
@@ -44,6 +42,9 @@ def composed(*overrides: str, conf: Path = ROOT / "conf") -> dict[str, Any]:
 
 @cache
 def _composed(overrides: tuple[str, ...], conf: Path) -> str:
+    from hydra import compose, initialize_config_dir  # here: tests/test_cuda.py runs on machines without it
+    from omegaconf import OmegaConf
+
     with initialize_config_dir(str(conf), version_base=None):
         config = compose("config", overrides=list(overrides))
     OmegaConf.resolve(config)

@@ -28,10 +28,12 @@ FRACTIONS = {
 }
 NULLABLE = {
     *("dataset.root", "split.n_max", "runtime.threads", "classifier.sampler", "classifier.loss"),
-    *("classifier.weighting", "classifier.interlude", "classifier.epochs"),
+    *("classifier.weighting", "classifier.interlude", "classifier.epochs", "runtime.at_once"),
 }
 SWITCHES = {"runtime.regularity", "classifier.new_head"}
-OPTIONAL = SWITCHES | {"classifier.interlude", "classifier.trained", "classifier.epochs"}
+OPTIONAL = (
+    SWITCHES | {"runtime.mode", "runtime.at_once"} | {"classifier.interlude", "classifier.trained", "classifier.epochs"}
+)
 FREE_TEXT = {"method", "protocol.name", "dataset.root", "dataset.watch"}
 
 

@@ -23,7 +23,8 @@ SECTIONS = {
     "runs": (*REPRESENTATION, "classifier"),
     "alone": (*REPRESENTATION, "classifier"),
 }
-UNCOUNTED = {"dataset": {"root", "watch"}, "protocol": {"name"}}  # they change no result
+# They change no result, or, as the mode, only its last bits.
+UNCOUNTED = {"dataset": {"root", "watch"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
 
 
 def digest(sections: dict[str, Any], names: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -35,8 +37,36 @@ def resolve(runtime: Runtime) -> Compute:
     if name == "cpu" and runtime.precision == "tf32":
         raise UserError("runtime.precision is tf32, which only GPUs have: set runtime.precision to fp32")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = runtime.precision == "tf32"
-    torch.backends.cudnn.deterministic = True
+    _set_mode(runtime.mode, name)
     return Compute(torch.device(name), runtime.precision)
+
+
+def _set_mode(mode: str, device: str) -> None:
+    """bitwise: only kernels that give the same bits each time. A CPU has no others here: both modes are one."""
+    if device == "cuda" and mode == "bitwise":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it where streams are at work
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(device == "cuda" and mode == "bitwise")
+    torch.backends.cudnn.deterministic = mode == "bitwise"
+    torch.backends.cudnn.benchmark = mode == "fast"
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Do so many bytes leave half of what is free of the device's memory, the main memory for a CPU?"""
+    free = free_memory(device)
+    return free is None or size <= free / 2
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else None
 
 
 def _cpu_has_bf16() -> bool:

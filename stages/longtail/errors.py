@@ -51,7 +51,10 @@ def run(main: Callable[[], None]) -> None:
             words in str(error) for words in ("out of memory", "can't allocate memory")
         ):
             raise
-        sys.exit("error: out of memory: lower protocol.batch_size, run fewer jobs at once, or use a larger machine")
+        sys.exit(
+            "error: out of memory: lower protocol.batch_size or runtime.at_once, run fewer jobs at once, or use a "
+            "larger machine"
+        )
     except Interrupted as signal_name:
         print(
             f"stopped by {signal_name}: run the same command again to go on after the last finished epoch",

@@ -59,11 +59,11 @@ class Steps:
         self.batches = Batches(images, np.arange(len(images.labels)), device.device, 4)
         model = network.create(architecture(protocol, representation, 3, 10), 0)
         self.run = training.start(model, self.phase, device, None)
-        self.epochs = training.Epochs(self.phase, 0, self.batches, device)
+        self.epochs = training.Epochs(self.run, self.phase, 0, self.batches, device)
 
     def seconds_a_step(self) -> float:
         began = time.perf_counter()
-        self.epochs.next(self.run)  # ends with the losses on the host, so the device is done
+        self.epochs.next()  # ends with the losses on the host, so the device is done
         return (time.perf_counter() - began) / STEPS
 
 

@@ -111,10 +111,10 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, device: compute.
         stop=200,
     )
     run = training.start(network.create(ARCHITECTURE, 0), phase, device, None)
-    epochs = training.Epochs(phase, 0, batches, device)
-    epochs.next(run)
+    epochs = training.Epochs(run, phase, 0, batches, device)
+    epochs.next()
     began = time.perf_counter()
-    epochs.next(run)  # ends with the losses on the host, so the device is done
+    epochs.next()  # ends with the losses on the host, so the device is done
     return STEPS * batch_size / (time.perf_counter() - began)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stages.longtail import compute
 from stages.longtail.artifacts import digest, read_array, read_meta
 from stages.longtail.data import augment
 from stages.longtail.errors import UserError
@@ -40,11 +41,13 @@ UPLOAD = 1000  # images sent to the device at once: on this side they are never 
 
 
 class Batches:
-    """A division, or a part of it, resident on a device.
+    """A division, or a part of it: resident on a device, or, if it does not fit, streamed there batch by batch.
 
     `rows` picks images of the division; positions in what follows count within `rows`. `crop`: pixels a side of the
     windows that are handed out; None: those of the images. Raises UserError if the images have fewer.
     """
+
+    pixels: torch.Tensor | None  # uint8 (n, padded side, padded side, channels) on the device; None: streamed
 
     def __init__(self, source: Images, rows: np.ndarray, device: torch.device, pad: int = 0, crop: int | None = None):
         _, self.stored, _, channels = source.images.shape
@@ -56,11 +59,15 @@ class Batches:
             )
         self.labels_host = source.labels[rows]
         self.labels = torch.from_numpy(self.labels_host).to(device)
+        self._source, self._rows, self._device = source.images, rows, device
         padded = self.stored + 2 * pad
-        self._padded = torch.empty((len(rows), padded, padded, channels), dtype=torch.uint8, device=device)
-        for start in range(0, len(rows), UPLOAD):
-            part = torch.from_numpy(source.images[rows[start : start + UPLOAD]]).to(device)
-            self._padded[start : start + UPLOAD] = augment.pad(part, pad)
+        self.pixels = None
+        if compute.fits(size := len(rows) * padded**2 * channels, device):
+            self.pixels = torch.empty((len(rows), padded, padded, channels), dtype=torch.uint8, device=device)
+            for start in range(0, len(rows), UPLOAD):
+                self.pixels[start : start + UPLOAD] = augment.pad(self._send(slice(start, start + UPLOAD)), pad)
+        else:
+            print(f"{size / 2**30:.1f} GiB of images do not fit in memory: each batch is read from the disk")
         self._scale = 1 / (255 * torch.tensor(source.std, device=device))
         self._shift = torch.tensor(source.mean, device=device) / torch.tensor(source.std, device=device)
 
@@ -75,13 +82,35 @@ class Batches:
 
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Augmented batch, float32 (b, channels, side, side) in channels_last. rows (b,), draws (b, 3 to 6)."""
-        return self._normalise(augment.windows(self._padded, rows, draws, self.side))
+        pixels = self.pixels
+        if pixels is None:
+            pixels = augment.pad(self._send(rows.cpu().numpy()), self.pad)
+            rows = torch.arange(len(rows), device=self._device)
+        return self._normalise(augment.windows(pixels, rows, draws, self.side))
 
     def plain(self, start: int, stop: int) -> torch.Tensor:
         """The middle of the images from position start to stop: float32 (stop - start, channels, side, side)."""
-        first = self.pad + (self.stored - self.side) // 2
+        inside = 0 if self.pixels is None else self.pad
+        first = inside + (self.stored - self.side) // 2
         inner = slice(first, first + self.side)
-        return self._normalise(self._padded[start:stop, inner, inner])
+        pixels = self._send(slice(start, stop)) if self.pixels is None else self.pixels[start:stop]
+        return self._normalise(pixels[:, inner, inner])
+
+    @property
+    def resident(self) -> bool:
+        return self.pixels is not None
+
+    def stream(self) -> bool:
+        """Give the device's memory back and stream from now on: the same batches. False if it was so already."""
+        was, self.pixels = self.resident, None
+        return was
+
+    def _send(self, positions: slice | np.ndarray) -> torch.Tensor:
+        """Images from the disk to the device: uint8 (b, side, side, channels), without padding."""
+        images = torch.from_numpy(self._source[self._rows[positions]])
+        if self._device.type == "cuda":
+            return images.pin_memory().to(self._device, non_blocking=True)
+        return images
 
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels * self._scale).sub_(self._shift).permute(0, 3, 1, 2)

@@ -18,7 +18,7 @@ import torch
 from stages.longtail.compute import Compute
 
 
-def describe(compute: Compute, seconds: float, images: int) -> dict[str, Any]:
+def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dict[str, Any]:
     """versions, machine, revision, speed. images: trained in these seconds, not those that came from checkpoints."""
     cuda = compute.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -29,6 +29,8 @@ def describe(compute: Compute, seconds: float, images: int) -> dict[str, Any]:
         "cuda": torch.version.cuda if cuda else None,
         "device": torch.cuda.get_device_name() if cuda else processor(),
         "precision": compute.precision,
+        "mode": "bitwise" if torch.backends.cudnn.deterministic else "fast",
+        "seeds_at_once": at_once,
         "threads": torch.get_num_threads(),
         "revision": revision(),
         "seconds": round(seconds, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from stages.longtail.compute import Compute
 from stages.longtail.data import split
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.errors import UserError
-from stages.longtail.learning import checkpoint, manifest, training
+from stages.longtail.learning import checkpoint, manifest, together, training
 from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.progress import Progress
 from stages.longtail.learning.regularity import Regularity
@@ -28,8 +29,28 @@ from stages.longtail.models.network import Architecture, Network
 from stages.longtail.params import Params
 from stages.longtail.recipe import ZCA, AuxiliaryTasks, Bilateral, Classifier, Protocol, Representation
 
+SMALL = 64  # pixels a side
 HISTORY = ["seed", "part", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
 State = dict[str, Any]  # of one seed, see training.Run.state
+
+
+class Growing:
+    """history.csv while a stage trains, for plots in the meantime: written anew at most every few seconds."""
+
+    EVERY = 3.0  # seconds
+
+    def __init__(self) -> None:
+        self.written = time.perf_counter()
+        self.rows: dict[int, list[dict[str, Any]]] = {}
+        self.lock = threading.Lock()
+
+    def write(self, folder: Path, seed: int, history: list[dict[str, Any]]) -> None:
+        with self.lock:
+            self.rows[seed] = [{"seed": seed, "part": "so far", **row} for row in history]
+            if time.perf_counter() - self.written > self.EVERY:
+                rows = [row for seed in sorted(self.rows) for row in self.rows[seed]]
+                write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
+                self.written = time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -44,11 +65,13 @@ class Session:
     subset: split.Subset
     channels: int
     digest: str
+    out: Path
     began: float = field(default_factory=time.perf_counter)
     trained: list[int] = field(default_factory=list)  # images that each seed trained here, not from checkpoints
+    growing: Growing = field(default_factory=Growing)
 
     @classmethod
-    def open(cls, params: Params, raw: Path, splits: Path) -> Session:
+    def open(cls, params: Params, raw: Path, splits: Path, out: Path) -> Session:
         device, protocol = compute.resolve(params.runtime), params.protocol
         subset = split.read(splits)
         train, test = read_division(raw, "train"), read_division(raw, "test")
@@ -68,6 +91,7 @@ class Session:
             subset,
             train.images.shape[-1],
             state.hexdigest(),
+            out,
         )
 
     @property
@@ -108,6 +132,7 @@ class Session:
             device=self.compute.device.type,
             precision=self.compute.precision,
             threads=torch.get_num_threads(),
+            mode=self.params.runtime.mode,
             test_every=self.params.runtime.test_every,
             regularity=self.params.runtime.regularity,
         )
@@ -118,16 +143,44 @@ class Session:
         """Train one seed to the end of `phase` and return its state.
 
         It starts from `state`, or from the newest checkpoint that the scratch folder has under `key` if that is later;
-        without either, from the network that `begin` makes.
+        without either, from the network that `begin` makes. If the device has too little memory for the images beside
+        the training, it goes on without them there.
         """
+        while True:
+            try:
+                return self._train_seed(seed, phase, key, begin, state)
+            except torch.OutOfMemoryError:
+                if not self.train.stream():
+                    raise
+            print(f"seed {seed}: out of memory with all images on the device: from now on each batch is sent there")
+            torch.cuda.empty_cache()
+
+    def each(self, work: Callable[[int], State]) -> dict[int, State]:
+        """work(seed) of every seed of the parameters; see together.each."""
+        return together.each(self.params.seeds, work, self.at_once, self.compute.device)
+
+    @property
+    def at_once(self) -> int:
+        """Seeds: what the parameters say, else 8 on a GPU, most of which a network for small images leaves idle."""
+        small = self.compute.device.type == "cuda" and self.train.side <= SMALL
+        return min(self.params.runtime.at_once or (8 if small else 1), len(self.params.seeds))
+
+    def _train_seed(
+        self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None
+    ) -> State:
         scratch = checkpoint.Scratch(key, seed)
         kept = scratch.latest(phase.stop)
         if kept and (state is None or kept["epoch"] >= state["epoch"]):
             state = kept
         regularity = Regularity(self.train, self.compute) if self.params.runtime.regularity else None
         run = training.start(begin(), phase, self.compute, state, regularity)
-        self.trained.append((phase.stop - run.epoch) * len(self.train))
-        with Progress(f"{phase.name}, seed {seed}", run.epoch, phase.stop, len(self.train)) as progress:
+        first, images = run.epoch, len(self.train)
+
+        def report(run: training.Run) -> None:
+            progress.epoch(run.history[-1])
+            self.growing.write(self.out, seed, run.history)
+
+        with Progress(f"{phase.name}, seed {seed}", first, phase.stop, images) as progress:
             training.train(
                 run,
                 phase,
@@ -137,8 +190,9 @@ class Session:
                 self.params.runtime.test_every,
                 self.compute,
                 scratch,
-                lambda run: progress.epoch(run.history[-1]),
+                report,
             )
+        self.trained.append((phase.stop - first) * images)
         return run.state()
 
 
@@ -166,13 +220,13 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
     )
 
 
-def write_states(session: Session, folder: Path, states: dict[int, State], manifest_path: Path | None) -> None:
+def write_states(session: Session, states: dict[int, State], manifest_path: Path | None) -> None:
     """Hand on every seed's state as checkpoint.pt, the epochs so far as history.csv, and how they came about.
 
     part: represent up to the branch epoch, continue after it; head: epochs of a head on the frozen representation,
     which count on from those before.
     """
-    rows, branch = [], session.params.branch_epoch
+    folder, rows, branch = session.out, [], session.params.branch_epoch
     for seed, state in states.items():
         for row in state["history"]:
             rows.append({"seed": seed, "part": "represent" if row["epoch"] <= branch else "continue", **row})
@@ -180,6 +234,8 @@ def write_states(session: Session, folder: Path, states: dict[int, State], manif
             rows.append({"seed": seed, "part": "head", **row, "epoch": state["history"][-1]["epoch"] + row["epoch"]})
     write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
     checkpoint.save(folder / "checkpoint.pt", {"seeds": states})
-    took = manifest.describe(session.compute, time.perf_counter() - session.began, sum(session.trained))
+    took = manifest.describe(
+        session.compute, session.at_once, time.perf_counter() - session.began, sum(session.trained)
+    )
     took["checkpoint"] = digest(folder / "checkpoint.pt")
     write_json(manifest_path or folder / "manifest.json", took)

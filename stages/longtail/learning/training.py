@@ -18,8 +18,9 @@ from torch.optim.sgd import sgd
 from stages.longtail.compute import Compute
 from stages.longtail.data.batches import Batches
 from stages.longtail.errors import UserError
-from stages.longtail.learning import schedule
+from stages.longtail.learning import schedule, together
 from stages.longtail.learning.checkpoint import Scratch
+from stages.longtail.learning.graphs import Graphs
 from stages.longtail.learning.objective import OneStream
 from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.regularity import Regularity
@@ -39,8 +40,11 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     regularity: Regularity | None = None
 
-    def step(self, phase: Phase, rate: float) -> None:
-        """SGD with momentum on the gradients at hand, by torch's functional form: the class's import takes seconds."""
+    def step(self, phase: Phase, rate: float | Tensor) -> None:
+        """SGD with momentum on the gradients at hand, by torch's functional form: the class's import takes seconds.
+
+        rate: a scalar on the device where the step is recorded and replayed with other rates.
+        """
         parameters = list(self.trained.values())
         gradients = [parameter.grad for parameter in parameters]
         with torch.no_grad():
@@ -138,9 +142,9 @@ def train(
     test: accuracies of the network, for the history; report: called after every epoch.
     Raises UserError if a loss is not finite, with its epoch and step; the epoch's checkpoint is then not written.
     """
-    epochs = Epochs(phase, seed, images, compute)
+    epochs = Epochs(run, phase, seed, images, compute)
     while run.epoch < phase.stop:
-        row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next(run)}
+        row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next()}
         run.epoch += 1
         # Not at phase.stop: the history must not tell where another stage took over.
         if run.epoch % test_every == 0 or run.epoch == phase.last:
@@ -168,37 +172,50 @@ def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream 
 class Epochs:
     """What stays the same from epoch to epoch, and `next`, which trains one."""
 
-    def __init__(self, phase: Phase, seed: int, images: Batches, compute: Compute):
-        self.phase, self.seed, self.compute = phase, seed, compute
+    def __init__(self, run: Run, phase: Phase, seed: int, images: Batches, compute: Compute):
+        self.run, self.phase, self.seed, self.compute = run, phase, seed, compute
         self.objective = objective(phase, images, compute.device)
+        on_cuda = compute.device.type == "cuda"
+        self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
+        # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
+        recorded = on_cuda and images.resident and not run.network.architecture["whitening"]
+        self.step = Graphs(self._step, images.pixels) if recorded else self._step
 
-    def next(self, run: Run) -> dict[str, float]:
+    def _step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on one batch. Returns its loss and its number of correct predictions, on the device."""
+        with self.compute.autocast():
+            loss, hits = self.objective.loss(self.run.network, variant, *batch)
+        loss.backward()
+        self.run.step(self.phase, self.rate)
+        return loss.detach(), hits
+
+    def next(self) -> dict[str, float]:
         """Train epoch run.epoch: as many draws as there are training images, the last smaller batch included.
 
         Returns its learning rate, the mean loss over images, and the accuracy on them in percent.
         """
-        phase = self.phase
+        run, phase = self.run, self.phase
         rate = schedule.learning_rate(phase.schedule, phase.lr, run.epoch, phase.epochs)
         drawn = self.objective.draw(self.seed, run.epoch)
         epoch = [torch.from_numpy(array).to(self.compute.device) for array in drawn.arrays]
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate = rate
 
         set_mode(run.network, phase)
         step_loss: list[Tensor] = []
         correct: list[Tensor] = []
         for variant, *batch in zip(drawn.variants, *(tensor.split(phase.batch_size) for tensor in epoch), strict=True):
+            together.check()
             try:
-                with self.compute.autocast():
-                    loss, hits = self.objective.loss(run.network, variant, *batch)
-            except (
-                torch.linalg.LinAlgError
-            ) as error:  # of whitening, which meets what is no number before the loss does
+                loss, hits = self.step(variant, *batch)
+            except torch.linalg.LinAlgError as error:  # whitening meets what is no number before the loss does
                 raise UserError(
                     f"the features of seed {self.seed} cannot be whitened at epoch {run.epoch + 1}, step "
                     f"{len(step_loss) + 1} ({error}): lower protocol.lr"
                 ) from error
-            loss.backward()
-            run.step(phase, rate)
-            step_loss.append(loss.detach())
+            step_loss.append(loss)
             correct.append(hits)
 
         host_loss = torch.stack(step_loss).cpu().double().numpy()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.longtail import compute
 from stages.longtail.artifacts import write_array, write_json
 from stages.longtail.data.batches import Batches, Images, read_division
 from stages.longtail.errors import UserError
@@ -121,3 +122,28 @@ def test_an_array_that_is_not_the_described_one_is_refused(tmp_path, kind):
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"train_{kind}\.npy is not what .* describes"):
         read_division(tmp_path, "train")
+
+
+@pytest.mark.parametrize("crop", [None, 2])
+def test_streamed_batches_are_the_resident_ones(monkeypatch, capsys, crop):
+    rows, draws = torch.tensor([2, 0, 1, 2]), torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 1], [0, 0, 0]])
+    resident = batches([8, 3, 5], pad=1, crop=crop)
+    monkeypatch.setattr(compute, "free_memory", lambda device: 0)
+    streamed = batches([8, 3, 5], pad=1, crop=crop)
+    assert resident.resident and not streamed.resident and "do not fit in memory" in capsys.readouterr().out
+    for ours in (streamed, resident):
+        assert ours.stream() is (ours is resident) and not ours.resident
+    monkeypatch.undo()
+    resident = batches([8, 3, 5], pad=1, crop=crop)
+    assert torch.equal(streamed.training(rows, draws), resident.training(rows, draws))
+    assert torch.equal(streamed.plain(1, 5), resident.plain(1, 5))
+    assert torch.equal(streamed.labels, resident.labels)
+
+
+def test_half_of_the_free_memory_may_be_filled(monkeypatch):
+    monkeypatch.setattr(compute, "free_memory", lambda device: 100)
+    assert compute.fits(50, CPU) and not compute.fits(51, CPU)
+    monkeypatch.setattr(compute, "free_memory", lambda device: None)
+    assert compute.fits(10**15, CPU), "where the system does not tell"
+    monkeypatch.undo()
+    assert 2**20 < compute.free_memory(CPU) < 2**50

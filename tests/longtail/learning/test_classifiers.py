@@ -53,10 +53,13 @@ def session_of(tmp_path, change, monkeypatch):
     classes = pd.DataFrame({"class": range(3), "name": list("abc"), "count": counts, "shot": ["many", "many", "few"]})
 
     def open_session(classifier, **changes):
-        settings = change(split__holdout=1, **changes) | {"classifier": classifier}
+        branch = {"representation__branch": {"at": "start", "plus": 2}}
+        settings = change(split__holdout=1, **branch | changes) | {"classifier": classifier}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
         parts = [Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))]
-        return Session(params.load(tmp_path / "params.yaml"), CPU, *parts, Subset(kept, held, classes), 1, "data")
+        return Session(
+            params.load(tmp_path / "params.yaml"), CPU, *parts, Subset(kept, held, classes), 1, "data", tmp_path
+        )
 
     return open_session
 

@@ -273,9 +273,10 @@ def test_two_epochs_train_every_weight_and_do_so_again_in_the_same_way(auxiliary
         network = networks.create(NARROW | architecture, 0)
         before = {name: value.clone() for name, value in network.state_dict().items()}
         settings = phase(auxiliary, lr=0.01)
-        run, epochs = training.start(network, settings, CPU, None), training.Epochs(settings, 0, IMAGES, CPU)
+        run = training.start(network, settings, CPU, None)
+        epochs = training.Epochs(run, settings, 0, IMAGES, CPU)
         for _ in range(2):
-            row = epochs.next(run)
+            row = epochs.next()
             run.epoch += 1
             assert np.isfinite(row["loss"]) and 0 <= row["train_acc"] <= 100
         after = run.network.state_dict()

@@ -10,7 +10,7 @@ from stages.longtail.measure import predict
 from stages.longtail.models import network as networks
 
 CPU = Compute(torch.device("cpu"), "fp32")
-COUNT = 2 * predict.TEST_BATCH + 7
+COUNT = 2 * predict.TEST_BATCH["cpu"] + 7
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 1), np.uint8)
 
 

@@ -1,0 +1,100 @@
+"""The bookkeeping of CUDA graphs, with a recorder that runs on a CPU; tests/test_cuda.py has the real one."""
+
+import pytest
+import torch
+from test_training import CPU, MANIFOLD, NARROW, division, phase
+
+from stages.longtail.learning import graphs, training
+from stages.longtail.learning.graphs import EAGER, Graphs
+from stages.longtail.models import network as networks
+
+
+class Recorder:
+    """As CUDA does it: recording runs nothing, replaying runs what was recorded, on the tensors of then."""
+
+    def __init__(self):
+        self.recorded = self.replayed = 0
+
+    def __call__(self, step, pool):
+        self.recorded += 1
+        loss, hits = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+
+        def replay():
+            self.replayed += 1
+            for mine, new in zip((loss, hits), step(), strict=True):
+                mine.copy_(new)
+
+        return replay, (loss, hits)
+
+
+def trained(settings, epochs=6, record=None):
+    run = training.start(networks.create(NARROW, 0), settings, CPU, None)
+    engine = training.Epochs(run, settings, 0, division(), CPU)
+    if record:
+        engine.step = Graphs(engine._step, record=record)
+    rows = []
+    for _ in range(epochs):
+        rows.append(engine.next())
+        run.epoch += 1
+    return rows, run.state()
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixing": MANIFOLD}], ids=["plain", "variants"])
+def test_with_graphs_the_same_is_trained_the_last_smaller_batch_included(changes):
+    settings, recorder = phase(stop=6, **changes), Recorder()
+    (rows, state), (plain_rows, plain) = trained(settings, record=recorder), trained(settings)
+    assert rows == plain_rows
+    for part in ("network", "momentum"):
+        assert all(torch.equal(value, plain[part][name]) for name, value in state[part].items())
+    steps = 6 * -(-len(division()) // settings.batch_size)
+    assert recorder.recorded >= 2 and recorder.replayed == steps - EAGER * kinds(settings)
+
+
+def kinds(settings):
+    """Of batches that come often enough to be recorded: sizes, times groups of manifold mixup."""
+    seen = {}
+    engine = training.Epochs(
+        training.start(networks.create(NARROW, 0), settings, CPU, None), settings, 0, division(), CPU
+    )
+    engine.step = lambda variant, rows, *rest: (
+        seen.update({(variant, len(rows)): seen.get((variant, len(rows)), 0) + 1}),
+        (torch.zeros(()), torch.zeros(())),
+    )[1]
+    for epoch in range(6):
+        engine.run.epoch = epoch
+        engine.next()
+    return sum(min(count, EAGER) for count in seen.values()) / EAGER
+
+
+def test_a_rate_on_the_device_changes_between_replays():
+    """The rate is a tensor that the recorded step reads: it must fall when the schedule says so."""
+    settings = phase(stop=6, schedule=training.schedule.MultiStep("multistep", 0, (4,), 0.1))
+    plain_rows, plain = trained(settings)
+    run = training.start(networks.create(NARROW, 0), settings, CPU, None)
+    engine = training.Epochs(run, settings, 0, division(), CPU)
+    engine.rate = torch.zeros(())
+    engine.step = Graphs(engine._step, record=Recorder())
+    for row in plain_rows:
+        assert engine.next() == pytest.approx(row, rel=1e-4)
+        run.epoch += 1
+        assert engine.rate.item() == pytest.approx(row["lr"])
+    assert all(
+        torch.allclose(run.state()["network"][name], value, atol=1e-5) for name, value in plain["network"].items()
+    )
+
+
+def test_where_recording_fails_training_goes_on_without(capsys):
+    def broken(step, pool):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    settings = phase(stop=6)
+    (rows, state), (plain_rows, plain) = trained(settings, record=broken), trained(settings)
+    assert rows == plain_rows
+    assert all(torch.equal(value, plain["network"][name]) for name, value in state["network"].items())
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["training goes on without CUDA graphs: operation not permitted when stream is capturing"]
+
+
+def test_what_the_graphs_read_lives_as_long_as_they_do():
+    pixels = torch.zeros(3)
+    assert Graphs(lambda: None, pixels).held is pixels and graphs.EAGER > 0
