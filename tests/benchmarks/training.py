@@ -12,10 +12,12 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,11 +31,32 @@ from torchvision.transforms.functional import to_pil_image
 from stages.longtail import compute, errors, recipe
 from stages.longtail.data import augment, draws, imbalance, sources
 from stages.longtail.data.batches import Batches, Images
-from stages.longtail.learning import training
+from stages.longtail.learning import together, training
 from stages.longtail.learning.phase import Phase
 from stages.longtail.models import network
 
-STEPS = 25
+
+@dataclass(frozen=True)
+class Settings:
+    precision: Literal["fp32", "tf32", "bf16"]
+    mode: Literal["bitwise", "fast"] = "bitwise"
+    at_once: int = 1
+    graphs: bool = True
+
+    def __str__(self) -> str:
+        runs = f", {self.at_once} runs at once" if self.at_once > 1 else ""
+        return f"{self.precision}, {self.mode}{runs}{'' if self.graphs else ', without graphs'}"
+
+
+SETTINGS = {
+    "cpu": [Settings("fp32"), Settings("bf16")],
+    "cuda": [
+        *(Settings("bf16", "bitwise", 1, graphs) for graphs in (False, True)),
+        *(Settings(precision, "fast") for precision in ("fp32", "tf32", "bf16")),
+        *(Settings("bf16", mode, 8) for mode in ("bitwise", "fast")),
+    ],
+}
+STEPS = 90 if torch.cuda.is_available() else 25  # in an epoch
 CIFAR = recipe.Dataset("cifar10", None, 32, "")
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = network.Architecture(
@@ -96,8 +119,8 @@ def plain_loop(images: Images, rows: np.ndarray, batch_size: int, device: torch.
     return STEPS * batch_size / (time.perf_counter() - began)
 
 
-def our_loop(images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute) -> float:
-    """Images per second of an epoch of the training engine, of STEPS batches, after one to warm up."""
+def engine(images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute) -> training.Epochs:
+    """The training engine, with epochs of STEPS batches."""
     batches = Batches(images, rows[: STEPS * batch_size], device.device, 4)
     protocol = recipe.Protocol(
         "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, recipe.Constant("constant", 0), "crop_flip", 4
@@ -111,11 +134,27 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, device: compute.
         stop=200,
     )
     run = training.start(network.create(ARCHITECTURE, 0), phase, device, None)
-    epochs = training.Epochs(run, phase, 0, batches, device)
-    epochs.next()
-    began = time.perf_counter()
-    epochs.next()  # ends with the losses on the host, so the device is done
-    return STEPS * batch_size / (time.perf_counter() - began)
+    return training.Epochs(run, phase, 0, batches, device)
+
+
+def our_loop(
+    images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute, at_once: int = 1, graphs: bool = True
+) -> float:
+    """Images per second of an epoch of the engine after one to warm up; of several runs at once, all together."""
+    meeting = threading.Barrier(at_once)
+
+    def work(seed: int) -> float:
+        epochs = engine(images, rows, batch_size, device)
+        if not graphs:
+            epochs.step = epochs._step
+        epochs.next()
+        meeting.wait()
+        began = time.perf_counter()
+        epochs.next()  # ends with the losses on the host, so the device is done
+        return time.perf_counter() - began
+
+    seconds = together.each(range(at_once), work, at_once, device.device)
+    return at_once * STEPS * batch_size / max(seconds.values())
 
 
 def our_augmentation(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
@@ -180,14 +219,14 @@ def main() -> None:
     results = []
     for batch_size in (128, 64):
         plain = plain_loop(images, rows, batch_size, auto.device)
-        ours = {"fp32": our_loop(images, rows, batch_size, auto)}
-        try:
-            half = compute.resolve(recipe.Runtime("auto", "bf16", None, 1))
-            ours["bf16"] = our_loop(images, rows, batch_size, half)
-        except errors.UserError as error:
-            print(error)
-        for precision, speed in ours.items():
-            results.append({"what": f"training, batch {batch_size}, {precision}", "plain": plain, "ours": speed})
+        for settings in SETTINGS[auto.device.type]:
+            try:
+                resolved = compute.resolve(recipe.Runtime("auto", settings.precision, None, 1, mode=settings.mode))
+            except errors.UserError as error:
+                print(error)
+                continue
+            speed = our_loop(images, rows, batch_size, resolved, settings.at_once, settings.graphs)
+            results.append({"what": f"training, batch {batch_size}, {settings}", "plain": plain, "ours": speed})
         results.append(
             {
                 "what": f"augmentation alone, batch {batch_size}",

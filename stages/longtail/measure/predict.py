@@ -49,6 +49,7 @@ def features(network: Network, images: Batches, compute: Compute) -> Tensor:
 
 def class_mean(hits: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Mean over the classes of their share of hits (n,) bool, as accuracies are averaged: a scalar."""
+    hits, labels = hits.cpu(), labels.cpu()  # on CUDA a weighted bincount is not the same bits each time
     each = torch.bincount(labels, weights=hits.double(), minlength=classes)
     return (each / torch.bincount(labels, minlength=classes)).mean()
 

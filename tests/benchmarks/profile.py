@@ -1,0 +1,51 @@
+"""Where the time of a training step goes: python -m tests.benchmarks.profile [PRECISION [BATCH]]
+
+ResNet-32 on CIFAR-10-LT, ratio 100, one thread on a CPU, or a GPU with and without graphs. Prints the share of each
+kind of kernel and, on a GPU, for how much of the time the device computes at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import pandas as pd
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from stages.longtail import compute, recipe
+from tests.benchmarks.training import STEPS, engine, read
+
+
+def shares(epochs: object, device: torch.device) -> tuple[pd.DataFrame, float, float]:
+    """Share of each operator's own time, seconds of the epoch without the profiler, and of the device's kernels."""
+    epochs.next()  # type: ignore[attr-defined]
+    began = time.perf_counter()
+    epochs.next()  # type: ignore[attr-defined]
+    seconds = time.perf_counter() - began
+    cuda = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as recorded:
+        epochs.next()  # type: ignore[attr-defined]
+    which = "self_device_time_total" if cuda else "self_cpu_time_total"
+    own = {event.key: getattr(event, which) for event in recorded.key_averages()}
+    total = sum(own.values())
+    frame = pd.DataFrame({"operator": own.keys(), "percent": [round(100 * t / total, 1) for t in own.values()]})
+    return frame.sort_values("percent", ascending=False).head(12), seconds, total / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("precision", nargs="?", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("batch", nargs="?", type=int, default=128)
+    args = parser.parse_args()
+    images, rows = read()
+    device = compute.resolve(recipe.Runtime("auto", args.precision, 1, 1))
+    frame, seconds, busy = shares(engine(images, rows, args.batch, device), device.device)
+    print(f"{device.device.type}, {args.precision}, batch {args.batch}: {STEPS * args.batch / seconds:.0f} images/s")
+    if device.device.type == "cuda":
+        print(f"the device computes {100 * busy / seconds:.0f}% of the time")
+    print(frame.to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()
