@@ -11,8 +11,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 repro: setup
 	dvc repro
 
-test: setup
-	pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+test: setup  ## a file stays in one process: its tests may share a clone
+	pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 tables: setup
 	python -m stages.tables

@@ -51,13 +51,6 @@ def _composed(overrides: tuple[str, ...], conf: Path) -> str:
     return OmegaConf.to_yaml(config)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a costly folder, or follow each other in it, stay in one process."""
-    for item in items:
-        for name in {"paper", "clone", "watched"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
-
-
 class Workplace:
     """A folder with the stages' code in which scripts run as a user runs them."""
 

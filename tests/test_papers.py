@@ -100,7 +100,7 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")
     assert {"represent", "run"} <= {name.split(":")[-1].split("@")[0] for name in ran(output)}
     assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 5 runs missing")
-    # Killed with the next cell done, the campaign goes on after it.
+    # Stopped (Ctrl-C goes to the whole group) with the next cell done, the campaign goes on after it.
     command = ("dvc", "repro", "reports/toy/dvc.yaml")
     folder = paper / "reports/toy/metrics"
     campaign = subprocess.Popen(command, cwd=paper, env=ENV, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -111,8 +111,8 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     while not all(f"@{name}:" in locked.read_text() for name in finished):
         assert campaign.poll() is None
         time.sleep(0.05)
-    os.killpg(campaign.pid, signal.SIGKILL)
-    campaign.wait()
+    os.killpg(campaign.pid, signal.SIGINT)
+    campaign.wait(timeout=60)
     output = call(paper, *command)
     assert not {name.split("@")[1] for name in ran(output) if not name.startswith("reports/toy/dvc.yaml:represent")} & {
         *finished

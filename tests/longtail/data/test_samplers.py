@@ -236,7 +236,7 @@ def test_with_fewer_classes_than_k_an_epoch_still_is_as_many_draws_as_images():
 
 def test_more_blocks_than_classes_are_refused():
     assert len(epoch(RelativelyBalancedBlocks(blocks=4), 0)) == 169
-    with pytest.raises(UserError, match=r"sampler\.blocks is 5, for 4 classes"):
+    with pytest.raises(UserError, match="b3rs sampler is 5, for 4 classes"):
         epoch(RelativelyBalancedBlocks(blocks=5), 0)
 
 
