@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Compute:
         """bf16 where the operation allows it; the weights and their updates stay fp32."""
         if self.precision != "bf16":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)  # the cache is all threads'
 
 
 def resolve(runtime: Runtime) -> Compute:
@@ -36,7 +37,8 @@ def resolve(runtime: Runtime) -> Compute:
         raise UserError("runtime.precision is bf16, which this processor lacks: set runtime.precision to fp32")
     if name == "cpu" and runtime.precision == "tf32":
         raise UserError("runtime.precision is tf32, which only GPUs have: set runtime.precision to fp32")
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = runtime.precision == "tf32"
+    with warnings.catch_warnings(action="ignore"):  # some releases of torch announce another way
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = runtime.precision == "tf32"
     _set_mode(runtime.mode, name)
     return Compute(torch.device(name), runtime.precision)
 

@@ -145,10 +145,14 @@ def our_loop(
     meeting = threading.Barrier(at_once)
 
     def work(seed: int) -> float:
-        epochs = engine(images, rows, batch_size, device)
-        if not graphs:
-            epochs.step = epochs._step
-        epochs.next()
+        try:
+            epochs = engine(images, rows, batch_size, device)
+            if not graphs:
+                epochs.close()
+            epochs.next()
+        except BaseException:
+            meeting.abort()
+            raise
         meeting.wait()
         began = time.perf_counter()
         epochs.next()  # ends with the losses on the host, so the device is done
@@ -217,6 +221,7 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
     results = []
     for batch_size in (128, 64):
+        compute.resolve(recipe.Runtime("auto", "fp32", None, 1))  # what ran before may have been of another mode
         plain = plain_loop(images, rows, batch_size, auto.device)
         for settings in SETTINGS[auto.device.type]:
             try:

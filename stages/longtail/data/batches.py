@@ -90,20 +90,19 @@ class Batches:
 
     def plain(self, start: int, stop: int) -> torch.Tensor:
         """The middle of the images from position start to stop: float32 (stop - start, channels, side, side)."""
-        inside = 0 if self.pixels is None else self.pad
-        first = inside + (self.stored - self.side) // 2
+        resident = self.pixels
+        first = (0 if resident is None else self.pad) + (self.stored - self.side) // 2
         inner = slice(first, first + self.side)
-        pixels = self._send(slice(start, stop)) if self.pixels is None else self.pixels[start:stop]
+        pixels = self._send(slice(start, stop)) if resident is None else resident[start:stop]
         return self._normalise(pixels[:, inner, inner])
 
     @property
     def resident(self) -> bool:
         return self.pixels is not None
 
-    def stream(self) -> bool:
-        """Give the device's memory back and stream from now on: the same batches. False if it was so already."""
-        was, self.pixels = self.resident, None
-        return was
+    def stream(self) -> None:
+        """Give the device's memory back and stream from now on: the same batches."""
+        self.pixels = None
 
     def _send(self, positions: slice | np.ndarray) -> torch.Tensor:
         """Images from the disk to the device: uint8 (b, side, side, channels), without padding."""

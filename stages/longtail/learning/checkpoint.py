@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from stages.longtail import closure
 from stages.longtail.artifacts import atomic
 from stages.longtail.errors import UserError
 
+LOADING = threading.Lock()  # what is done with warnings is done to all threads
 SCRATCH = Path(os.environ.get("LONGTAIL_SCRATCH") or ".scratch")
 
 
@@ -48,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint without ever unpickling code. Raises UserError if it is cut short or no checkpoint."""
     content = io.BytesIO(path.read_bytes())  # read here: torch, too, raises OSError where a file is damaged
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with LOADING, warnings.catch_warnings(action="ignore"):
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in many ways: KeyError, struct.error, AssertionError...
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import threading
 import time
@@ -147,13 +148,15 @@ class Session:
         the training, it goes on without them there.
         """
         while True:
+            resident = self.train.resident
             try:
                 return self._train_seed(seed, phase, key, begin, state)
             except torch.OutOfMemoryError:
-                if not self.train.stream():
+                if not resident:
                     raise
+            self.train.stream()  # for what starts from now on: other seeds keep what they began with
             print(f"seed {seed}: out of memory with all images on the device: from now on each batch is sent there")
-            torch.cuda.empty_cache()
+            together.free_memory()
 
     def each(self, work: Callable[[int], State]) -> dict[int, State]:
         """work(seed) of every seed of the parameters; see together.each."""
@@ -163,7 +166,7 @@ class Session:
     def at_once(self) -> int:
         """Seeds: what the parameters say, else 8 on a GPU, most of which a network for small images leaves idle."""
         small = self.compute.device.type == "cuda" and self.train.side <= SMALL
-        return min(self.params.runtime.at_once or (8 if small else 1), len(self.params.seeds))
+        return min(self.params.runtime.at_once or (8 if small else 1), len(self.params.seeds), together.STREAMS)
 
     def _train_seed(
         self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None
@@ -172,27 +175,28 @@ class Session:
         kept = scratch.latest(phase.stop)
         if kept and (state is None or kept["epoch"] >= state["epoch"]):
             state = kept
-        regularity = Regularity(self.train, self.compute) if self.params.runtime.regularity else None
+        images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
+        regularity = Regularity(images, self.compute) if self.params.runtime.regularity else None
         run = training.start(begin(), phase, self.compute, state, regularity)
-        first, images = run.epoch, len(self.train)
+        first = run.epoch
 
         def report(run: training.Run) -> None:
             progress.epoch(run.history[-1])
             self.growing.write(self.out, seed, run.history)
 
-        with Progress(f"{phase.name}, seed {seed}", first, phase.stop, images) as progress:
+        with Progress(f"{phase.name}, seed {seed}", first, phase.stop, len(images)) as progress:
             training.train(
                 run,
                 phase,
                 seed,
-                self.train,
+                images,
                 self.test_accuracy,
                 self.params.runtime.test_every,
                 self.compute,
                 scratch,
                 report,
             )
-        self.trained.append((phase.stop - first) * images)
+        self.trained.append((phase.stop - first) * len(images))
         return run.state()
 
 

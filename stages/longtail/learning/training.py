@@ -7,6 +7,7 @@ Nothing in an epoch asks the device for a value (but for whitening's eigenvalues
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,8 @@ from torch.optim.sgd import sgd
 from stages.longtail.compute import Compute
 from stages.longtail.data.batches import Batches
 from stages.longtail.errors import UserError
-from stages.longtail.learning import schedule, together
+from stages.longtail.learning import graphs, schedule, together
 from stages.longtail.learning.checkpoint import Scratch
-from stages.longtail.learning.graphs import Graphs
 from stages.longtail.learning.objective import OneStream
 from stages.longtail.learning.phase import Phase
 from stages.longtail.learning.regularity import Regularity
@@ -60,7 +60,11 @@ class Run:
                 nesterov=False,
                 maximize=False,
             )
-        for parameter in parameters:
+        self.clean()
+
+    def clean(self) -> None:
+        """Forget gradients."""
+        for parameter in self.trained.values():
             parameter.grad = None
 
     def state(self) -> dict[str, Any]:
@@ -142,23 +146,24 @@ def train(
     test: accuracies of the network, for the history; report: called after every epoch.
     Raises UserError if a loss is not finite, with its epoch and step; the epoch's checkpoint is then not written.
     """
-    epochs = Epochs(run, phase, seed, images, compute)
-    while run.epoch < phase.stop:
-        row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next()}
-        run.epoch += 1
-        # Not at phase.stop: the history must not tell where another stage took over.
-        if run.epoch % test_every == 0 or run.epoch == phase.last:
-            row |= {f"test_{group}": value for group, value in test(run.network).items()}
-        if run.regularity:
-            run.regularity.count(run.network)
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in run.trained.values()):
-            raise UserError(
-                f"seed {seed} has weights that are no numbers after epoch {run.epoch}: lower protocol.lr, or "
-                "classifier.lr if this is the classify stage"
-            )
-        run.history.append(row)
-        scratch.write(run.state(), stage_ends=run.epoch == phase.stop)
-        report(run)
+    with closing(Epochs(run, phase, seed, images, compute)) as epochs:
+        while run.epoch < phase.stop:
+            row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next()}
+            run.epoch += 1
+            with graphs.tuning():
+                # Not at phase.stop: the history must not tell where another stage took over.
+                if run.epoch % test_every == 0 or run.epoch == phase.last:
+                    row |= {f"test_{group}": value for group, value in test(run.network).items()}
+                if run.regularity:
+                    run.regularity.count(run.network)
+            if not all(bool(torch.isfinite(parameter).all()) for parameter in run.trained.values()):
+                raise UserError(
+                    f"seed {seed} has weights that are no numbers after epoch {run.epoch}: lower protocol.lr, or "
+                    "classifier.lr if this is the classify stage"
+                )
+            run.history.append(row)
+            scratch.write(run.state(), stage_ends=run.epoch == phase.stop)
+            report(run)
 
 
 def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:
@@ -179,7 +184,13 @@ class Epochs:
         self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
         # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
         recorded = on_cuda and images.resident and not run.network.architecture["whitening"]
-        self.step = Graphs(self._step, images.pixels) if recorded else self._step
+        self.step: graphs.Step = self._step
+        if recorded:
+            self.step = graphs.Graphs(self._step, run.clean, images.pixels)
+
+    def close(self) -> None:
+        """Let the graphs and what they hold go: they and this refer to each other."""
+        self.step = self._step
 
     def _step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch. Returns its loss and its number of correct predictions, on the device."""

@@ -1,9 +1,12 @@
 """The bookkeeping of CUDA graphs, with a recorder that runs on a CPU; tests/test_cuda.py has the real one."""
 
+import threading
+
 import pytest
 import torch
 from test_training import CPU, MANIFOLD, NARROW, division, phase
 
+from stages.longtail.errors import Interrupted
 from stages.longtail.learning import graphs, training
 from stages.longtail.learning.graphs import EAGER, Graphs
 from stages.longtail.models import network as networks
@@ -31,7 +34,7 @@ def trained(settings, epochs=6, record=None):
     run = training.start(networks.create(NARROW, 0), settings, CPU, None)
     engine = training.Epochs(run, settings, 0, division(), CPU)
     if record:
-        engine.step = Graphs(engine._step, record=record)
+        engine.step = Graphs(engine._step, run.clean, record=record)
     rows = []
     for _ in range(epochs):
         rows.append(engine.next())
@@ -73,7 +76,7 @@ def test_a_rate_on_the_device_changes_between_replays():
     run = training.start(networks.create(NARROW, 0), settings, CPU, None)
     engine = training.Epochs(run, settings, 0, division(), CPU)
     engine.rate = torch.zeros(())
-    engine.step = Graphs(engine._step, record=Recorder())
+    engine.step = Graphs(engine._step, run.clean, record=Recorder())
     for row in plain_rows:
         assert engine.next() == pytest.approx(row, rel=1e-4)
         run.epoch += 1
@@ -83,18 +86,47 @@ def test_a_rate_on_the_device_changes_between_replays():
     )
 
 
-def test_where_recording_fails_training_goes_on_without(capsys):
+def test_where_recording_fails_training_goes_on_without(monkeypatch, capsys):
+    """What the recording left in the gradients goes, nothing is recorded any more, and it is said once."""
+    monkeypatch.setattr(graphs, "broken", threading.Event())
+    settings = phase(stop=6)
+    plain_rows, plain = trained(settings)
+    run = training.start(networks.create(NARROW, 0), settings, CPU, None)
+    engine = training.Epochs(run, settings, 0, division(), CPU)
+    tried = []
+
     def broken(step, pool):
+        tried.append(1)
+        for parameter in run.trained.values():
+            parameter.grad = torch.full_like(parameter, 7.0)
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    settings = phase(stop=6)
-    (rows, state), (plain_rows, plain) = trained(settings, record=broken), trained(settings)
-    assert rows == plain_rows
-    assert all(torch.equal(value, plain["network"][name]) for name, value in state["network"].items())
+    engine.step = Graphs(engine._step, run.clean, record=broken)
+    for row in plain_rows:
+        assert engine.next() == row
+        run.epoch += 1
+    assert all(torch.equal(value, plain["network"][name]) for name, value in run.state()["network"].items())
     said = capsys.readouterr().out.splitlines()
     assert said == ["training goes on without CUDA graphs: operation not permitted when stream is capturing"]
+    assert tried == [1]
+
+
+def test_told_to_stop_while_it_records_it_stops(monkeypatch):
+    monkeypatch.setattr(graphs, "broken", threading.Event())
+
+    def interrupted(step, pool):
+        try:
+            raise Interrupted("SIGINT")
+        finally:
+            raise RuntimeError("the recording was cut short")
+
+    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=interrupted)
+    for _ in range(EAGER):
+        engine(0, torch.ones(2))
+    with pytest.raises(Interrupted):
+        engine(0, torch.ones(2))
 
 
 def test_what_the_graphs_read_lives_as_long_as_they_do():
     pixels = torch.zeros(3)
-    assert Graphs(lambda: None, pixels).held is pixels and graphs.EAGER > 0
+    assert Graphs(lambda: None, lambda: None, pixels).held is pixels and graphs.EAGER > 0

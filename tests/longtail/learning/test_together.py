@@ -35,6 +35,26 @@ def test_a_seed_that_fails_leaves_the_others_to_finish(at_once: int) -> None:
     assert str(caught.value) == words and sorted(finished) == [0, 2, 4]
 
 
+def test_seeds_without_memory_beside_the_others_are_trained_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    meeting, caller = threading.Barrier(3, timeout=20), threading.current_thread()
+
+    def work(seed: int) -> str:
+        if threading.current_thread() is caller:
+            return "alone"
+        meeting.wait()
+        if seed != 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return "with others"
+
+    assert together.each([0, 1, 2], work, 3, CPU) == {0: "alone", 1: "with others", 2: "alone"}
+    assert "no memory beside the others for seeds 0, 2" in capsys.readouterr().out
+
+
+def test_after_an_interruption_the_next_run_is_not_stopped() -> None:
+    together.stopping.set()
+    assert together.each([0], lambda seed: together.check() is None, 1, CPU) == {0: True}
+
+
 def test_results_come_in_the_order_of_the_seeds() -> None:
     def work(seed: int) -> int:
         time.sleep(0.02 * seed)
@@ -111,9 +131,11 @@ def test_seeds_at_once_stop_in_one_line_and_go_on(ready: Workplace, kind: int) -
     assert not [line for line in result.stdout.splitlines() if " epoch 1 of" in line], "it started over"
 
 
+@pytest.mark.parametrize("seeds", [[0], [0, 1]], ids=["one", "two in the same epoch"])
 def test_out_of_memory_on_the_device_streams_the_images(
-    ready: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ready: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: list[int]
 ) -> None:
+    ready.write(tiny(seeds=seeds, runtime__at_once=len(seeds)))
     ok("represent")
     expected = REPRESENTATION.read_bytes()
     for path in Path(".scratch").glob("*/*/*"):
