@@ -94,7 +94,12 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     # 429 images (ratio 20: see conf/dataset/digits) or more, three epochs, one seed; what is shared counts once.
     tables(paper, "--papers")
     empty = (paper / "reports/toy/table1.md").read_text()
-    assert "| Joint" in empty and "- (60.0)" in empty and "(42.0)" in empty and "none of its 6 cells" in empty
+    assert (
+        "| Joint" in empty
+        and "- (60.0)" in empty
+        and "(42.0)" in empty
+        and "`toy` (3 epochs); none of its 6 cells" in empty
+    )
 
     # One cell by its printed command, then all: what is done is not done again.
     output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")

@@ -69,7 +69,8 @@ def caption(cells: pd.DataFrame) -> str:
     runnable, run = cells[cells.run != ""], cells[cells["last"].notna()]
     data = ", ".join(cells.dataset.unique())
     seeds = sorted(run.seeds.unique())
-    protocols = ", ".join(f"`{name}`" for name in runnable.protocol.unique())
+    kinds = runnable[["protocol", "schedule"]].drop_duplicates().itertuples(index=False)
+    protocols = ", ".join(f"`{kind.protocol}` ({kind.schedule} epochs)" for kind in kinds)
     lines = [
         f"Data: {data}. Ours: ours ± standard deviation over seeds (published, ours - published); `!` where the "
         "difference is over max(1.0, 2 standard deviations), in points of accuracy; for other measures the 1.0 is 0.01 "

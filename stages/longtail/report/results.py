@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def cells(paper: str, folder: Path, reports: Path, conf: Path) -> pd.DataFrame:
-    """The published cells of a paper, with the columns run, last, last_std, best, best_std, seeds, tolerance.
+    """The published cells of a paper, with the columns run, last, last_std, best, best_std, seeds, tolerance, schedule.
 
-    run is '' where no preset runs the row. Numbers are in the published unit, NaN where nothing was run or measured.
+    run is '' where no preset runs the row; schedule: epochs of its recipe, '' likewise. Numbers are in the published unit,
+    NaN where nothing was run or measured.
     """
     frame = published.read(folder / f"{paper}.csv", conf).assign(paper=paper)
     runs = read_runs(reports / paper)
@@ -67,8 +69,20 @@ def cells(paper: str, folder: Path, reports: Path, conf: Path) -> pd.DataFrame:
         run = runs.get(name)
         measured = measure(cell, run) if run else {}
         seeds = run.metrics["seeds"] if run else 0
-        rows.append({"run": name, **dict.fromkeys(MEASURED), **measured, "seeds": seeds, "tolerance": tolerance(cell)})
+        more = {"seeds": seeds, "tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
+        rows.append({"run": name, **dict.fromkeys(MEASURED), **measured, **more})
     return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(MEASURED, float)))
+
+
+def schedule(cell: pd.Series, conf: Path) -> str:
+    """Epochs of a cell's recipe: its protocol's, or what its row says instead."""
+    given = [part.split("=")[1] for part in cell.overrides.split() if part.startswith("protocol.epochs=")]
+    return given[0] if given else str(_protocol(conf / f"protocol/{cell.protocol}.yaml")["epochs"])
+
+
+@cache
+def _protocol(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())["protocol"]
 
 
 def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
