@@ -53,7 +53,7 @@ def _json(path: Path) -> dict[str, Any]:
 def cells(paper: str, folder: Path, reports: Path, conf: Path) -> pd.DataFrame:
     """The published cells of a paper, with the columns run, last, last_std, best, best_std, seeds, tolerance, schedule.
 
-    run is '' where no preset runs the row; schedule: epochs of its recipe, '' likewise. Numbers are in the published unit,
+    run is '' where no preset runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit,
     NaN where nothing was run or measured.
     """
     frame = published.read(folder / f"{paper}.csv", conf).assign(paper=paper)
