@@ -254,6 +254,21 @@ def test_a_wrong_cell_is_refused_with_its_file_and_line(
         published.write_text(text)
 
 
+def test_tables_in_pages_have_equal_lines_and_stand_alone() -> None:
+    """Else they are shown as text: a bar in a cell must be escaped, and nothing may stand before the first line."""
+    pages = [ROOT / "README.md", *ROOT.glob("reports/**/*.md"), *ROOT.glob("data/published/*.md")]
+    assert len(pages) > 40
+    for page in pages:
+        columns, before = 0, ""
+        for number, text in enumerate(page.read_text().splitlines(), start=1):
+            where = f"{page}:{number}"
+            assert text.startswith("|") or text.count(" | ") < 2, f"{where} begins a table with other words"
+            bars = len(re.findall(r"(?<!\\)\|", text)) if text.startswith("|") else 0
+            assert bars == columns or not (bars and columns), f"{where} has {bars} bars, the line above {columns}"
+            assert columns or not bars or not before, f"{where} begins a table right after text"
+            columns, before = bars, text
+
+
 def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Path) -> None:
     """send, run.sh without DVC and Hydra, take: the small results and the checksums of the large files."""
     call(tmp_path, "git", "clone", "-q", str(paper), "here")

@@ -22,7 +22,7 @@ def _outcome(cells: pd.DataFrame) -> str:
     lines = [pd.DataFrame([numbers]).to_markdown(index=False, disable_numparse=True)]
     run = cells[cells["last"].notna()]
     if run.empty:
-        return "Nothing was run yet. " + "\n\n".join(lines)
+        return "\n\n".join(["Nothing was run yet.", *lines])
     outside = run[~results.within(run, "last").astype(bool)]
     names = sorted(set(outside.run))
     lines.append(

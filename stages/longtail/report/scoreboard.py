@@ -25,7 +25,7 @@ def counts(cells: pd.DataFrame) -> dict[str, object]:
         inside = results.within(cells, which)
         row[f"within, {which} epoch"] = f"{int(inside.sum())} of {int(inside.notna().sum())}"
         difference = (cells[which] - cells.value)[accuracy].dropna().abs()
-        row[f"mean |difference|, {which}"] = f"{difference.mean():.2f}" if len(difference) else "-"
+        row[f"mean absolute difference, {which}"] = f"{difference.mean():.2f}" if len(difference) else "-"
     return row
 
 
@@ -45,7 +45,7 @@ def write(papers: dict[str, pd.DataFrame], reports: Path) -> None:
 {table}
 
 A cell is a number printed in a table. Runnable: a preset runs its row, once its data are there. Run: its results are in
-git. Within: |ours - published| is at most max(1.0, 2 standard deviations over seeds), in points of accuracy (other
+git. Within: the absolute difference is at most max(1.0, 2 standard deviations over seeds), in points of accuracy (other
 measures: 0.01 of a fraction, or a tenth of the number). The last epoch is our result; the best test epoch, which looks
 at the test set, is what much published code prints. `dvc metrics diff published` shows the same cell by cell.
 
