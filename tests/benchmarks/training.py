@@ -1,40 +1,33 @@
 """Speed of training beside a plain loop, in one run, as ratios: make benchmark
 
-The plain loop is written the way the papers' public code is: PIL transforms in DataLoader workers, eager fp32, the
-default memory format, `.item()` in every step. ResNet-32 on CIFAR-10-LT, ratio 100: real images from $LONGTAIL_DATA, or
-random ones of the same size. Nothing here asserts: the numbers depend on the machine and on what else it does.
+ResNet-32 on CIFAR-10-LT, ratio 100: real images from $LONGTAIL_DATA, or random ones of the same size. Every number is
+the best of ROUNDS measurements, which take turns. Nothing here asserts: the numbers depend on the machine and on what
+else it does.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-import subprocess
-import sys
-import tempfile
+import shutil
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-import yaml
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
-from torchvision.transforms.functional import to_pil_image
 
-from stages.longtail import compute, errors, recipe
+from stages.longtail import compute, recipe
 from stages.longtail.data import augment, draws, imbalance, sources
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.learning import together, training
 from stages.longtail.learning.phase import Phase
 from stages.longtail.models import network
+from tests.benchmarks import plain, whole
 
 
 @dataclass(frozen=True)
@@ -43,54 +36,34 @@ class Settings:
     mode: Literal["bitwise", "fast"] = "bitwise"
     at_once: int = 1
     graphs: bool = True
+    compiled: bool = False  # by torch.compile, which the engine itself does not use
 
     def __str__(self) -> str:
         runs = f", {self.at_once} runs at once" if self.at_once > 1 else ""
-        return f"{self.precision}, {self.mode}{runs}{'' if self.graphs else ', without graphs'}"
+        without = "" if self.graphs else ", without graphs"
+        return f"{self.precision}, {self.mode}{runs}{without}{', torch.compile' if self.compiled else ''}"
 
 
 SETTINGS = {
-    "cpu": [Settings("fp32"), Settings("bf16")],
+    "cpu": [Settings("fp32"), Settings("bf16"), Settings("bf16", "fast", compiled=True)],
     "cuda": [
         *(Settings("bf16", "bitwise", 1, graphs) for graphs in (False, True)),
         *(Settings(precision, "fast") for precision in ("fp32", "tf32", "bf16")),
         *(Settings("bf16", mode, 8) for mode in ("bitwise", "fast")),
+        Settings("bf16", "fast", compiled=True),
     ],
 }
+ROUNDS = 3
 STEPS = 90 if torch.cuda.is_available() else 25  # in an epoch
-CIFAR = recipe.Dataset("cifar10", None, 32, "")
-ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = network.Architecture(
     backbone="resnet32", width=16, channels=3, classes=10, head="linear", whitening={}, bilateral=False, auxiliary={}
 )
 
 
-class PlainImages(Dataset):
-    """CIFAR as torchvision hands it out: a PIL image through the usual transforms, one at a time."""
-
-    def __init__(self, images: Images, rows: np.ndarray):
-        self.images = [to_pil_image(image) for image in images.images[rows]]
-        self.labels = images.labels[rows]
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(images.mean, images.std),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
-        return self.transform(self.images[position]), int(self.labels[position])
-
-
 def read() -> tuple[Images, np.ndarray]:
     """Training images and the positions of the long-tailed subset."""
-    if (sources.root_of(CIFAR) / "cifar-10-batches-py").is_dir():
-        part = sources.load(CIFAR).train
+    if whole.at_hand():
+        part = sources.load(whole.CIFAR).train
     else:
         print("no CIFAR-10 at $LONGTAIL_DATA: random images instead")
         part = sources.Division(
@@ -99,25 +72,6 @@ def read() -> tuple[Images, np.ndarray]:
     split = recipe.Split("exp", 100.0, None, 0, 0, 100, 20)
     rows, _ = imbalance.draw(part.labels, [str(c) for c in range(10)], split)
     return Images(part.images, part.labels, "", sources.CIFAR_MEAN, sources.CIFAR_STD), rows
-
-
-def plain_loop(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
-    """Images per second of the plain loop."""
-    model = network.create(ARCHITECTURE, 0).to(device).train()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
-    loader = DataLoader(PlainImages(images, rows), batch_size, shuffle=True, num_workers=min(4, os.cpu_count() or 1))
-    total, began = 0.0, 0.0
-    for step, (inputs, labels) in enumerate(loader):
-        if step == 3:
-            began = time.perf_counter()
-        loss = F.cross_entropy(model(inputs.to(device)), labels.to(device))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        total += loss.item()
-        if step == STEPS + 2:
-            break
-    return STEPS * batch_size / (time.perf_counter() - began)
 
 
 def engine(images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute) -> training.Epochs:
@@ -138,28 +92,38 @@ def engine(images: Images, rows: np.ndarray, batch_size: int, device: compute.Co
     return training.Epochs(run, phase, 0, batches, device)
 
 
-def our_loop(
-    images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute, at_once: int = 1, graphs: bool = True
-) -> float:
-    """Images per second of an epoch of the engine after one to warm up; of several runs at once, all together."""
-    meeting = threading.Barrier(at_once)
+def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settings) -> tuple[float, float]:
+    """Images per second of an epoch after one to warm up, of several runs all together; and what the first took more.
 
-    def work(seed: int) -> float:
+    Raises UserError where the machine lacks what the settings ask for.
+    """
+    device = compute.resolve(recipe.Runtime("auto", settings.precision, None, 1, mode=settings.mode))
+    meeting = threading.Barrier(settings.at_once)
+
+    def work(seed: int) -> tuple[float, float]:
         try:
             epochs = engine(images, rows, batch_size, device)
-            if not graphs:
+            if settings.compiled:
+                epochs.run.network.features = torch.compile(epochs.run.network.features)  # type: ignore[method-assign]
+            if not settings.graphs:
                 epochs.close()
-            epochs.next()
+            first = epoch(epochs)
         except BaseException:
             meeting.abort()
             raise
         meeting.wait()
-        began = time.perf_counter()
-        epochs.next()  # ends with the losses on the host, so the device is done
-        return time.perf_counter() - began
+        return first, epoch(epochs)
 
-    seconds = together.each(range(at_once), work, at_once, device.device)
-    return at_once * STEPS * batch_size / max(seconds.values())
+    seconds = together.each(range(settings.at_once), work, settings.at_once, device.device).values()
+    slowest = max(second for _, second in seconds)
+    return settings.at_once * STEPS * batch_size / slowest, max(first for first, _ in seconds) - slowest
+
+
+def epoch(epochs: training.Epochs) -> float:
+    """Seconds that an epoch takes."""
+    began = time.perf_counter()
+    epochs.next()  # ends with the losses on the host, so the device is done
+    return time.perf_counter() - began
 
 
 def our_augmentation(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
@@ -170,7 +134,7 @@ def our_augmentation(images: Images, rows: np.ndarray, batch_size: int, device: 
 
 
 def plain_augmentation(images: Images, rows: np.ndarray, batch_size: int) -> float:
-    dataset = PlainImages(images, rows)
+    dataset = plain.PlainImages(images, rows)
     return batch_size * repeated(lambda: torch.stack([dataset[i][0] for i in range(batch_size)]), torch.device("cpu"))
 
 
@@ -191,58 +155,49 @@ def repeated(function: Callable[[], Any], device: torch.device) -> float:
     return calls / (time.perf_counter() - began)
 
 
-def represent(epochs: int, precision: str) -> dict[str, Any]:
-    """The manifest of `represent` on CIFAR-10-LT with a ResNet-32 tested after every epoch, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        values = yaml.safe_load((ROOT / "params.yaml").read_text())
-        root = str(sources.root_of(CIFAR).resolve())
-        values["dataset"] |= {"name": "cifar10", "size": 32, "root": root}
-        values["split"] |= {"n_max": None, "ratio": 100}
-        values["protocol"] |= {"epochs": epochs, "pad": 4, "augment": "crop_flip", "backbone": "resnet32"}
-        values["protocol"]["schedule"] = {"kind": "constant", "warmup": 0}
-        values["runtime"] |= {"precision": precision, "threads": None}
-        Path(folder, "params.yaml").write_text(yaml.safe_dump(values))
-        for stage in ("download", "split", "represent"):
-            subprocess.run(
-                [sys.executable, "-m", f"stages.{stage}"],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                check=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        return json.loads(Path(folder, "data/representation/manifest.json").read_text())
+def measure(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
+    """A row for each setting and one for augmentation."""
+    best: dict[str, float] = defaultdict(float)
+    start: dict[str, float] = {}
+    settings = [
+        each for each in SETTINGS[device.type] if device.type == "cuda" or shutil.which("g++") or not each.compiled
+    ]
+    for _ in range(ROUNDS):
+        compute.resolve(recipe.Runtime("auto", "fp32", None, 1))  # what ran before may have been of another mode
+        model = network.create(ARCHITECTURE, 0)
+        best["plain"] = max(best["plain"], plain.speed(model, images, rows, batch_size, STEPS, device))
+        for each in list(settings):
+            try:
+                speed, more = our_loop(images, rows, batch_size, each)
+            except Exception as error:  # the others are still worth knowing
+                print(f"{each}: {error}")
+                settings.remove(each)
+                continue
+            best[str(each)] = max(best[str(each)], speed)
+            start.setdefault(str(each), more)
+    table = [
+        {"what": f"training, batch {batch_size}, {name}", "plain": best["plain"], "ours": best[name], "start, s": more}
+        for name, more in start.items()
+    ]
+    ours, theirs = partial(our_augmentation, device=device), plain_augmentation
+    speeds = {name: function(images, rows, batch_size) for name, function in (("plain", theirs), ("ours", ours))}
+    return [*table, {"what": f"augmentation alone, batch {batch_size}", **speeds}]
 
 
 def main() -> None:
     images, rows = read()
-    auto = compute.resolve(recipe.Runtime("auto", "fp32", None, 1))
-    name = torch.cuda.get_device_name() if auto.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    device = compute.resolve(recipe.Runtime("auto", "fp32", None, 1)).device
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
-    results = []
-    for batch_size in (128, 64):
-        compute.resolve(recipe.Runtime("auto", "fp32", None, 1))  # what ran before may have been of another mode
-        plain = plain_loop(images, rows, batch_size, auto.device)
-        for settings in SETTINGS[auto.device.type]:
-            try:
-                resolved = compute.resolve(recipe.Runtime("auto", settings.precision, None, 1, mode=settings.mode))
-            except errors.UserError as error:
-                print(error)
-                continue
-            speed = our_loop(images, rows, batch_size, resolved, settings.at_once, settings.graphs)
-            results.append({"what": f"training, batch {batch_size}, {settings}", "plain": plain, "ours": speed})
-        results.append(
-            {
-                "what": f"augmentation alone, batch {batch_size}",
-                "plain": plain_augmentation(images, rows, batch_size),
-                "ours": our_augmentation(images, rows, batch_size, auto.device),
-            }
-        )
+    results = [row for batch_size in (128, 64) for row in measure(images, rows, batch_size, device)]
     table = pd.DataFrame(results).assign(ratio=lambda frame: (frame.ours / frame.plain).round(2))
-    print(table.round({"plain": 0, "ours": 0}).to_markdown(index=False))
-    if (sources.root_of(CIFAR) / "cifar-10-batches-py").is_dir():
-        epochs, precision = (200, "bf16") if auto.device.type == "cuda" else (2, "fp32")
-        took = represent(epochs, precision)
+    print(table.round({"plain": 0, "ours": 0, "start, s": 1}).to_markdown(index=False))
+    if whole.at_hand():
+        epochs, precision = (200, "bf16") if device.type == "cuda" else (2, "fp32")
+        print(
+            f"represent, {precision}: {whole.start_up(precision):.1f} s from the command to the end of the first step"
+        )
+        took = whole.represent(epochs, precision)
         what = "its device's" if took["cuda"] else "main"
         print(
             f"represent, {epochs} epochs of CIFAR-10-LT with their tests, {precision}: {took['seconds']} s, "
