@@ -116,3 +116,12 @@ def within(frame: pd.DataFrame, which: str) -> pd.Series:
     limit = frame[["tolerance"]].assign(std=2 * frame[f"{which}_std"]).max(axis=1)
     difference = (frame[which] - frame.value).abs()
     return (difference <= limit + 1e-9).astype("boolean").where(frame[which].notna())
+
+
+def between(frame: pd.DataFrame) -> pd.Series:
+    """True where the published number is above our last epoch's and at most our best test epoch's; NA as in `within`.
+
+    That is what choosing the epoch on the test set would explain.
+    """
+    found = (frame["last"] < frame.value) & (frame.value <= frame.best)
+    return found.astype("boolean").where(frame["last"].notna() & frame.best.notna())

@@ -30,6 +30,11 @@ def _outcome(cells: pd.DataFrame) -> str:
         if not names
         else f"Outside the tolerance by the last epoch: {', '.join(f'`{name}`' for name in names)}."
     )
+    if between := sorted(set(run[results.between(run).fillna(False)].run)):
+        lines.append(
+            "Published numbers above our last epoch's and not above our best test epoch's, reached on the way but not "
+            f"kept: {', '.join(f'`{name}`' for name in between)}."
+        )
     return "\n\n".join(lines)
 
 
