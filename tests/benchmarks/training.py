@@ -74,9 +74,11 @@ def read() -> tuple[Images, np.ndarray]:
     return Images(part.images, part.labels, "", sources.CIFAR_MEAN, sources.CIFAR_STD), rows
 
 
-def engine(images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute) -> training.Epochs:
-    """The training engine, with epochs of STEPS batches."""
-    batches = Batches(images, rows[: STEPS * batch_size], device.device, 4)
+def engine(
+    images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute, steps: int = STEPS
+) -> training.Epochs:
+    """The training engine, with epochs of `steps` batches."""
+    batches = Batches(images, np.resize(rows, steps * batch_size), device.device, 4)
     protocol = recipe.Protocol(
         "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, recipe.Constant("constant", 0), "crop_flip", 4
     )
@@ -124,6 +126,22 @@ def epoch(epochs: training.Epochs) -> float:
     began = time.perf_counter()
     epochs.next()  # ends with the losses on the host, so the device is done
     return time.perf_counter() - began
+
+
+def growth(images: Images, rows: np.ndarray, times: int = 4) -> tuple[float, float]:
+    """How many times as long an epoch takes with so many times the images, and with so many seeds in turn."""
+    device = compute.resolve(recipe.Runtime("auto", "bf16" if torch.cuda.is_available() else "fp32", None, 1))
+
+    def seconds(steps: int, seeds: int) -> float:
+        def work(seed: int) -> float:
+            epochs = engine(images, rows, 64, device, steps)
+            epochs.next()
+            return min(epoch(epochs) for _ in range(ROUNDS))
+
+        return sum(together.each(range(seeds), work, 1, device.device).values())
+
+    once = seconds(STEPS // times, 1)
+    return seconds(STEPS // times * times, 1) / once, seconds(STEPS // times, times) / once
 
 
 def our_augmentation(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
@@ -192,6 +210,8 @@ def main() -> None:
     results = [row for batch_size in (128, 64) for row in measure(images, rows, batch_size, device)]
     table = pd.DataFrame(results).assign(ratio=lambda frame: (frame.ours / frame.plain).round(2))
     print(table.round({"plain": 0, "ours": 0, "start, s": 1}).to_markdown(index=False))
+    more_images, more_seeds = growth(images, rows)
+    print(f"an epoch of 4 times the images takes {more_images:.2f} times as long, 4 seeds in turn {more_seeds:.2f}")
     if whole.at_hand():
         epochs, precision = (200, "bf16") if device.type == "cuda" else (2, "fp32")
         print(
