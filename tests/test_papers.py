@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from conftest import ROOT
 from test_pipeline import ENV, call, ran
+
+from stages.longtail.report import methods
 
 COLUMNS = (ROOT / "data/published/switching.csv").read_text().splitlines()[0]
 ROWS = ("Joint,toy,joint", "Re-trained,toy,crt", "Switched,toy,switching")
@@ -36,6 +40,14 @@ def toy(value: float = 50.0, seeds: str = "[0]") -> str:
         for ratio, number in zip((20, 10), PUBLISHED[label.split(",")[2]], strict=True):
             lines.append(line(label, ratio, number, overrides))
     return "\n".join(lines) + "\n"
+
+
+def stage_runs(process: int) -> bool:
+    """Is one of the process's children a stage?"""
+    try:
+        return any("stages." in " ".join(child.cmdline()) for child in psutil.Process(process).children(recursive=True))
+    except psutil.Error:  # one has just ended
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +128,9 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     while not all(f"@{name}:" in locked.read_text() for name in finished):
         assert campaign.poll() is None
         time.sleep(0.05)
+    while not stage_runs(campaign.pid):
+        assert campaign.poll() is None
+        time.sleep(0.01)  # DVC itself writes its own files right before and after a stage
     os.killpg(campaign.pid, signal.SIGINT)
     campaign.wait(timeout=60)
     output = call(paper, *command)
@@ -267,6 +282,35 @@ def test_tables_in_pages_have_equal_lines_and_stand_alone() -> None:
             assert bars == columns or not (bars and columns), f"{where} has {bars} bars, the line above {columns}"
             assert columns or not bars or not before, f"{where} begins a table right after text"
             columns, before = bars, text
+
+
+def test_every_ledger_entry_stands_in_a_room() -> None:
+    ledger = [line for line in (ROOT / "reports/DISCREPANCIES.md").read_text().splitlines() if line.startswith("| ")]
+    rooms = {line for name in PAPERS for line in (ROOT / f"reports/{name}/README.md").read_text().splitlines()}
+    assert len(ledger) > 60 and not set(ledger) - rooms
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("handback", "send", "trip"), ("--paper says ''", "toy")),
+        (("handback", "send", "trip", "--paper", "tyo"), ("'tyo'", "did you mean 'toy'?")),
+        (("handback", "send", "trip", "--paper", "toy", FIRST[:-1]), (FIRST[:-1], f"did you mean '{FIRST}'?")),
+        (("methods", "--rows", "tyo"), ("'tyo'", "did you mean 'toy'?")),
+    ],
+)
+def test_an_unknown_paper_or_run_is_refused(paper: Path, command: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = call(paper, "python", "-m", f"stages.longtail.report.{command[0]}", *command[1:], check=False)
+    assert output.startswith("error: ") and output.count("\n") <= 1 and all(word in output for word in words), output
+
+
+def test_the_commands_of_rows_compose_the_runs_of_the_grid(paper: Path) -> None:
+    listed = methods.rows(paper / "data/published", paper / "conf", "toy")
+    grid = yaml.safe_load((paper / "reports/toy/params.yaml").read_text())
+    assert len(listed) == 6
+    wanted = sorted(sorted(run["compose"].split()) for run in (grid["runs"] | grid["alone"]).values())
+    assert sorted(sorted(shlex.split(command)[4::2]) for command in listed.run) == wanted
+    assert all(command.startswith("dvc exp run -S ") for command in listed.run)
 
 
 def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Path) -> None:

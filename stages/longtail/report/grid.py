@@ -1,8 +1,7 @@
 """A paper's grid: the runs behind the cells of its tables, as reports/<paper>/params.yaml names them for DVC.
 
 A run is a preset with a row's overrides on one subset; runs that differ only after the branch share a representation.
-python -m stages.longtail.report.grid writes the files again from data/published/ and conf/; --export writes plain
-parameter files for a machine without DVC and Hydra; --commands prints what runs one cell there.
+python -m stages.longtail.report.grid writes the files again from data/published/ and conf/.
 """
 
 from __future__ import annotations

@@ -21,12 +21,16 @@ import yaml
 from stages.longtail import cells, errors
 from stages.longtail.artifacts import write_text
 from stages.longtail.errors import UserError
+from stages.longtail.schema import suggest
 
 SMALL = ("metrics.json", "per_class.csv", "history.csv", "manifest.json")
 
 
 def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -> None:
     """Write plain parameter files, run.sh, and plan.json, which lists the stages in order."""
+    papers = [path.parent.name for path in sorted(reports.glob("*/params.yaml"))]
+    if paper not in papers:
+        raise UserError(f"--paper says '{paper}', which {reports} has no grid of{suggest(paper, papers)}")
     grid_path, shared_path = reports / paper / "params.yaml", reports / "params.yaml"
     grid = yaml.safe_load(grid_path.read_text())
     kinds = {name: kind for kind in ("runs", "alone") for name in grid[kind] or {}}
@@ -41,7 +45,7 @@ def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -
 
     for name in runs or list(kinds):
         if name not in kinds:
-            raise UserError(f"{grid_path} has no run '{name}'")
+            raise UserError(f"{grid_path} has no run '{name}'{suggest(name, kinds)}")
         entry = grid[kinds[name]][name]
         data, split = entry["data"], entry["split"]
         inputs = f"--raw data/grid/raw/{data} --splits data/grid/splits/{split}"

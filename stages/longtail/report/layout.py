@@ -75,7 +75,7 @@ def caption(cells: pd.DataFrame) -> str:
         f"Data: {data}. Ours: ours ± standard deviation over seeds (published, ours - published); `!` where the "
         "difference is over max(1.0, 2 standard deviations), in points of accuracy; for other measures the 1.0 is 0.01 "
         "of a fraction, or a tenth of the number. `-`: not run yet; a number alone in brackets: copied by the paper "
-        "from elsewhere, or a method that is not ours.",
+        "from elsewhere, a method that is not ours, or one that needs weights that are not at hand.",
         "The last epoch is the result. The best test epoch is chosen by looking at the test set, seed by seed; it "
         "stands here because papers seldom say which of the two they print.",
     ]

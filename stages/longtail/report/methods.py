@@ -6,6 +6,7 @@ python -m stages.longtail.report.methods [--rows [PAPER]]
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pandas as pd
 import yaml
 
 from stages.longtail import errors
-from stages.longtail.report import published
+from stages.longtail.errors import UserError
+from stages.longtail.report import grid, published
+from stages.longtail.schema import suggest
 
 
 def table(conf: Path, folder: Path) -> str:
@@ -50,15 +53,18 @@ def tables(folder: Path) -> dict[str, str]:
     return result
 
 
-def rows(folder: Path, paper: str = "") -> pd.DataFrame:
-    """Every printed row that a preset runs: paper, table, row, data, number of cells, and what to pass with -S."""
-    cells = published.read_all(folder)
-    cells = cells[(cells.method != "") & (cells.paper.isin([paper]) if paper else True)]
-    keys = ["paper", "table", "row", "method", "overrides", "dataset"]
-    counted = cells.groupby(keys, sort=False).size().rename("cells").reset_index()
-    counted["table"] = counted["table"].astype(int)
-    counted["-S"] = ("method=" + counted.method + " " + counted.overrides).str.strip()
-    return counted[["paper", "table", "row", "dataset", "cells", "-S"]]
+def rows(folder: Path, conf: Path, paper: str = "") -> pd.DataFrame:
+    """Every printed row that a preset runs, a line for each run: where it stands, its cells, and what runs it."""
+    cells = published.read_all(folder, conf)
+    if paper and paper not in set(cells.paper):
+        raise UserError(f"{folder} has no paper '{paper}'{suggest(paper, cells.paper.unique())}")
+    cells = cells[(cells.method != "") & (cells.protocol != "") & (cells.paper.isin([paper]) if paper else True)]
+    cells = cells.assign(run=[grid.run_name(cell) for _, cell in cells.iterrows()], table=cells.table.astype(int))
+    result = []
+    for (where, table, row, _), mine in cells.groupby(["paper", "table", "row", "run"], sort=False):
+        flags = " ".join(f"-S {shlex.quote(flag)}" for flag in grid.overrides_of(mine.iloc[0]))
+        result.append({"paper": where, "table": table, "row": row, "cells": len(mine), "run": f"dvc exp run {flags}"})
+    return pd.DataFrame(result)
 
 
 def _axes(group: str, changes: dict[str, Any]) -> str:
@@ -80,7 +86,7 @@ def main() -> None:
     if args.rows is None:
         print(table(args.conf, args.published))
     else:
-        print(rows(args.published, args.rows).to_markdown(index=False))
+        print(rows(args.published, args.conf, args.rows).to_markdown(index=False))
 
 
 if __name__ == "__main__":

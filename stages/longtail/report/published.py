@@ -30,7 +30,7 @@ COLUMNS = [
     *("group", "measure", "value", "mark", "note"),
 ]
 
-FRACTION = "a fraction, not percent of 1"  # a variant: the paper prints an accuracy so
+FRACTION = "a fraction of 1, not percent"  # a variant: the paper prints an accuracy so
 
 
 def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:

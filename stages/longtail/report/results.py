@@ -121,7 +121,7 @@ def within(frame: pd.DataFrame, which: str) -> pd.Series:
 def between(frame: pd.DataFrame) -> pd.Series:
     """True where the published number is above our last epoch's and at most our best test epoch's; NA as in `within`.
 
-    That is what choosing the epoch on the test set would explain.
+    As a number would be whose epoch was chosen on the test set.
     """
     found = (frame["last"] < frame.value) & (frame.value <= frame.best)
     return found.astype("boolean").where(frame["last"].notna() & frame.best.notna())

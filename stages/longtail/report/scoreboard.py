@@ -50,8 +50,8 @@ A cell is a number printed in a table. Runnable: a preset runs its row, once its
 git. Within: the absolute difference is at most max(1.0, 2 standard deviations over seeds), in points of accuracy (other
 measures: 0.01 of a fraction, or a tenth of the number). The last epoch is our result; the best test epoch, which looks
 at the test set, is what much published code prints. Between them: the published number is above our last epoch's and
-not above our best test epoch's, which choosing the epoch on the test set would explain. `dvc metrics diff published`
-shows the same cell by cell.
+not above our best test epoch's, as a number would be whose epoch was chosen on the test set. Tables that repeat a cell
+count it again. `dvc metrics diff published` shows the same cell by cell.
 
 ![Ours against published, a point a cell]({FIGURE})
 
