@@ -240,6 +240,11 @@ Whitening = NoWhitening | ZCA
 class NoAuxiliary:
     kind: Literal["none"] = "none"
 
+    @property
+    def streams(self) -> int:
+        """How many batches of images a step trains on."""
+        return 1
+
 
 @dataclass(frozen=True)
 class AuxiliaryTasks:
@@ -252,6 +257,10 @@ class AuxiliaryTasks:
     lambda3: NonNegative = 1.0  # of the rotation task's
     rotation: Literal["none", "task", "augment"] = "none"  # augment: rotated images as more images of their class
 
+    @property
+    def streams(self) -> int:
+        return 2 if self.rotation == "none" else 4
+
 
 @dataclass(frozen=True)
 class Bilateral:
@@ -259,6 +268,10 @@ class Bilateral:
 
     kind: Literal["bilateral"] = "bilateral"
     sampler: Sampler = ClassSampler("reversed")
+
+    @property
+    def streams(self) -> int:
+        return 2
 
 
 Auxiliary = NoAuxiliary | AuxiliaryTasks | Bilateral

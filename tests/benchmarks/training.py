@@ -129,16 +129,16 @@ def epoch(epochs: training.Epochs) -> float:
 
 
 def growth(images: Images, rows: np.ndarray, times: int = 4) -> tuple[float, float]:
-    """How many times as long an epoch takes with so many times the images, and with so many seeds in turn."""
+    """How many times as long an epoch takes with so many times the images, and so many seeds in turn than one."""
     device = compute.resolve(recipe.Runtime("auto", "bf16" if torch.cuda.is_available() else "fp32", None, 1))
 
     def seconds(steps: int, seeds: int) -> float:
-        def work(seed: int) -> float:
-            epochs = engine(images, rows, 64, device, steps)
-            epochs.next()
-            return min(epoch(epochs) for _ in range(ROUNDS))
-
-        return sum(together.each(range(seeds), work, 1, device.device).values())
+        """Of an epoch after one to warm up, all seeds together: the least of ROUNDS."""
+        engines = [engine(images, rows, 64, device, steps) for _ in range(seeds)]
+        with together.own_stream(device.device):
+            for each in engines:
+                each.next()
+            return min(sum(epoch(each) for each in engines) for _ in range(ROUNDS))
 
     once = seconds(STEPS // times, 1)
     return seconds(STEPS // times * times, 1) / once, seconds(STEPS // times, times) / once

@@ -2,19 +2,24 @@
 
 tests/golden/<method>.csv was written by `python -m tests.golden.curves [METHOD...]`; tests/test_methods.py compares.
 The papers' runs depend on these files instead of the code: writing a curve anew makes all runs of its method stale, so
-it is done only when training is meant to change, with the reason in the commit's message.
+it is done only when training is meant to change, with the reason in the commit's message. Where torch and processor are
+those that wrote the curves (machine.json) they must be the same to the last digit kept; elsewhere numbers are rounded
+otherwise, and only a coarse change is seen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
 
 FOLDER = Path(__file__).resolve().parent
@@ -25,8 +30,9 @@ SHORT = (
     "runtime.test_every=2",
 )
 COLUMNS = ["part", "epoch", "loss", "test_all"]
-# Another processor rounds otherwise; weights changed by 3e-7 of themselves move the wildest curves by half of this.
+# Of another machine: weights changed by 3e-7 of themselves move the wildest curves by half of this.
 LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.1, 12.0  # of a loss: 0.1 and a tenth of it; of an accuracy: points
+EXACT = 2e-4  # of curves of this machine, in the unit of either: they are kept with four decimals
 
 
 def run(*stages: str) -> None:
@@ -37,6 +43,22 @@ def run(*stages: str) -> None:
             importlib.import_module(f"stages.{stage}").main()
         finally:
             sys.argv = arguments
+
+
+def machine() -> dict[str, str]:
+    """What decides how numbers are rounded."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.platform(), platform.processor()]
+    kinds = ("model name", "cpu family", "model\t", "stepping", "cache size")
+    processor = sorted({" ".join(line.split()) for line in lines if line.startswith(kinds)}) or lines
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "processor": ", ".join(processor), "kernels": kernels}
+
+
+def tolerances() -> tuple[float, float]:
+    """Of a loss and of an accuracy, here."""
+    same = machine() == json.loads((FOLDER / "machine.json").read_text())
+    return (EXACT, EXACT) if same else (LOSS_TOLERANCE, ACCURACY_TOLERANCE)
 
 
 def curve() -> pd.DataFrame:
@@ -50,6 +72,9 @@ def main() -> None:
     from stages.longtail.learning import checkpoint
 
     methods = sys.argv[1:] or sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml"))
+    if sys.argv[1:] and tolerances()[0] != EXACT:
+        sys.exit("error: the other curves are of another machine (machine.json): write all of them, without a METHOD")
+    (FOLDER / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
     for method in methods:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             checkpoint.SCRATCH = Path(folder) / ".scratch"

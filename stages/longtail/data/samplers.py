@@ -82,6 +82,14 @@ def order(
     return deal(random.choice(len(counts), size=length, p=probabilities), labels, counts, random)
 
 
+def total(images: int, embedded: Embedded, batch_size: int, epochs: int) -> int:
+    """Images that the first `epochs` epochs draw, from so many training images: those, and the embedded batches."""
+    if isinstance(embedded, NotEmbedded):
+        return epochs * images
+    visits = epochs * -(-images // batch_size) // embedded.interval
+    return epochs * images + visits * embedded.iterations * batch_size
+
+
 def balanced_batches(
     classes: int, length: int, batch_size: int, images: int, random: np.random.Generator
 ) -> np.ndarray:

@@ -9,10 +9,11 @@ from tqdm import tqdm
 
 
 class Progress:
-    """first, last: epochs completed at the start and at the end; images: training images an epoch."""
+    """first, last: epochs completed at the start and at the end; images: to train on from the one to the other."""
 
     def __init__(self, what: str, first: int, last: int, images: int):
-        self.what, self.first, self.last, self.images = what, first, last, images
+        self.what, self.first, self.last = what, first, last
+        self.images = images / max(last - first, 1)  # an epoch
         self.begin = time.perf_counter()
         self.bar = tqdm(total=last, initial=first, desc=what, unit="epoch", disable=None, smoothing=0.1)
 

@@ -8,6 +8,7 @@ import torch
 
 from stages.longtail.compute import Compute
 from stages.longtail.data.batches import Batches
+from stages.longtail.learning import together
 from stages.longtail.measure import predict
 from stages.longtail.models.network import Network
 
@@ -24,7 +25,7 @@ class Regularity:
 
     def count(self, network: Network) -> None:
         """After an epoch."""
-        correct = predict.predict(network, self.images, self.compute) == self.images.labels
+        correct = predict.predict(network, self.images, self.compute, together.check) == self.images.labels
         self.learned += correct
         self.forgotten += self.correct & ~correct
         self.correct = correct

@@ -18,7 +18,7 @@ import torch
 from stages.longtail import compute
 from stages.longtail.artifacts import digest, write_csv, write_json
 from stages.longtail.compute import Compute
-from stages.longtail.data import split
+from stages.longtail.data import samplers, split
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.errors import UserError
 from stages.longtail.learning import checkpoint, manifest, together, training
@@ -100,7 +100,7 @@ class Session:
         return architecture(self.params.protocol, self.params.representation, self.channels, len(self.subset.classes))
 
     def test_accuracy(self, network: Network) -> dict[str, float]:
-        predictions = predict.predict(network, self.test, self.compute)
+        predictions = predict.predict(network, self.test, self.compute, together.check)
         matrix = predict.confusion(predictions, self.test.labels, len(self.subset.classes))
         return accuracy.by_group(accuracy.per_class(matrix), self.subset.shots)
 
@@ -184,7 +184,11 @@ class Session:
             progress.epoch(run.history[-1])
             self.growing.write(self.out, seed, run.history)
 
-        with Progress(f"{phase.name}, seed {seed}", first, phase.stop, len(images)) as progress:
+        counted = [
+            samplers.total(len(images), phase.embedded, phase.batch_size, epoch) for epoch in (first, phase.stop)
+        ]
+        to_train = phase.auxiliary.streams * (counted[1] - counted[0])
+        with Progress(f"{phase.name}, seed {seed}", first, phase.stop, to_train) as progress:
             training.train(
                 run,
                 phase,
@@ -196,7 +200,7 @@ class Session:
                 scratch,
                 report,
             )
-        self.trained.append((phase.stop - first) * len(images))
+        self.trained.append(to_train)
         return run.state()
 
 

@@ -57,12 +57,16 @@ def each(seeds: Iterable[int], work: Callable[[int], Result], at_once: int, devi
 
 
 def _one(seed: int, work: Callable[[int], Result], device: torch.device) -> Result:
-    """On CUDA on a stream of its own, finished when it returns."""
-    with own_stream(device):
-        result = work(seed)
-        if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
-        return result
+    """On CUDA on a stream of its own, finished when it returns. Raises UserError where the device fails."""
+    try:
+        with own_stream(device):
+            result = work(seed)
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()
+            return result
+    except torch.AcceleratorError as error:  # not one for lack of memory
+        reason = str(error).splitlines()[0]
+        raise UserError(f"seed {seed}: {reason}: run again to go on after its last finished epoch") from error
 
 
 def _in_threads(

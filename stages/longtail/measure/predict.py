@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,19 +15,20 @@ from stages.longtail.models.network import Network
 TEST_BATCH = {"cpu": 500, "cuda": 2500}  # images: few enough for a CPU's caches, enough to fill a GPU
 
 
-def _parts(images: Batches, compute: Compute) -> Iterator[Tensor]:
-    """All images, not augmented, in order, a batch at a time."""
+def _parts(images: Batches, compute: Compute, check: Callable[[], None] = lambda: None) -> Iterator[Tensor]:
+    """All images, not augmented, in order, a batch at a time. check: called before each, may raise to stop."""
     size = TEST_BATCH[compute.device.type]
     for start in range(0, len(images), size):
+        check()
         yield images.plain(start, start + size)
 
 
 @torch.no_grad()
-def predict(network: Network, images: Batches, compute: Compute) -> Tensor:
+def predict(network: Network, images: Batches, compute: Compute, check: Callable[[], None] = lambda: None) -> Tensor:
     """Predicted class of every image, not augmented, in evaluation mode: int64 (n,) on the device."""
     network.eval()
     with compute.autocast():
-        return torch.cat([network(part).argmax(1) for part in _parts(images, compute)])
+        return torch.cat([network(part).argmax(1) for part in _parts(images, compute, check)])
 
 
 @torch.no_grad()

@@ -11,9 +11,9 @@ import yaml
 
 from stages.longtail import checks
 from stages.longtail.compose import compose
-from stages.longtail.data import imbalance, sources
+from stages.longtail.data import imbalance, samplers, sources
 from stages.longtail.params import SECTIONS
-from stages.longtail.recipe import Continue, NoAuxiliary, Retrain
+from stages.longtail.recipe import Continue, Retrain
 from stages.longtail.schema import build
 
 # Training images, as the papers print them (for Tiny-ImageNet and CIFAR: of each class before the subset is drawn).
@@ -72,17 +72,18 @@ def cost(plain: dict[str, Any]) -> tuple[int, int]:
         images = int(imbalance.class_counts(split.profile, split.ratio, split.n_max or largest, classes).sum())
     else:
         images = IMAGES.get(data) or int(np.prod(A_CLASS[data]))
-    streams = 1
-    if not isinstance(representation.auxiliary, NoAuxiliary):
-        streams = 4 if getattr(representation.auxiliary, "rotation", "none") != "none" else 2
     branch = checks.branch_epoch(protocol, representation, beyond=True)
-    after = 0
-    if isinstance(classifier, Continue):
-        after = (classifier.epochs or protocol.epochs - branch) * streams
-    elif isinstance(classifier, Retrain):
-        after = classifier.epochs + (protocol.epochs - branch if classifier.after else 0)
-    each = images * len(plain["seeds"])
-    return each * branch * streams, each * after
+    go_on = classifier.after if isinstance(classifier, Retrain) else classifier
+    stop = branch
+    if isinstance(go_on, Continue):
+        stop = branch + go_on.epochs if go_on.epochs else protocol.epochs
+    streams, seeds = representation.auxiliary.streams, len(plain["seeds"])
+    shared, all_epochs = (
+        streams * samplers.total(images, representation.embedded, protocol.batch_size, epochs)
+        for epochs in (branch, stop)
+    )
+    head = classifier.epochs * images if isinstance(classifier, Retrain) else 0
+    return seeds * shared, seeds * (all_epochs - shared + head)
 
 
 def waits_for(plain: dict[str, Any]) -> str:

@@ -248,6 +248,14 @@ def test_every_block_comes_as_often_as_any_other_over_many_epochs():
     assert chisquare(np.bincount(firsts, minlength=5)).pvalue > 0.001
 
 
+@pytest.mark.parametrize(("interval", "iterations"), [(3, 2), (1, 1), (20, 5), (1000, 5)])
+def test_the_total_is_what_so_many_epochs_draw(interval, iterations):
+    embedded = BatchEmbedded(interval=interval, iterations=iterations)
+    drawn = np.cumsum([0] + [len(epoch("instance", number, embedded=embedded)) for number in range(7)])
+    assert [samplers.total(len(LABELS), embedded, 16, epochs) for epochs in range(8)] == drawn.tolist()
+    assert samplers.total(len(LABELS), NotEmbedded(), 16, 7) == 7 * len(LABELS)
+
+
 # Batch embedded training, by hand: an epoch of 10 images is 3 batches of 3 and one of 1.
 SMALL = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
 INNER = RelativelyBalancedBlocks(blocks=1, ratio=1.0)  # one image of each class in a batch

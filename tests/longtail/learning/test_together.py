@@ -35,6 +35,20 @@ def test_a_seed_that_fails_leaves_the_others_to_finish(at_once: int) -> None:
     assert str(caught.value) == words and sorted(finished) == [0, 2, 4]
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_failing_device_is_one_line_and_leaves_the_other_seeds_to_finish(at_once: int) -> None:
+    finished = []
+
+    def work(seed: int) -> None:
+        if seed == 0:
+            raise torch.AcceleratorError("CUDA error: an illegal instruction was encountered\nCompile with ...")
+        finished.append(seed)
+
+    with pytest.raises(UserError, match=r"^seed 0: CUDA error: an illegal instruction was encountered: run again") as e:
+        together.each([0, 1, 2], work, at_once, CPU)
+    assert "the others are trained: 1, 2" in str(e.value) and sorted(finished) == [1, 2]
+
+
 def test_seeds_without_memory_beside_the_others_are_trained_alone(capsys: pytest.CaptureFixture[str]) -> None:
     meeting, caller = threading.Barrier(3, timeout=20), threading.current_thread()
 

@@ -76,3 +76,16 @@ def test_hits_are_averaged_over_classes_and_not_over_images():
 def test_confusion_has_true_classes_as_rows():
     matrix = predict.confusion(torch.tensor([0, 2, 2, 1, 2]), torch.tensor([0, 0, 0, 1, 1]), 3)
     assert matrix.tolist() == [[1, 0, 2], [0, 1, 1], [0, 0, 0]]
+
+
+def test_prediction_can_be_stopped_between_batches(network, images):
+    asked = []
+
+    def check():
+        asked.append(True)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(network, images, CPU, check)
+    assert len(asked) == 2
