@@ -71,6 +71,15 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(digits: Workplace, st
     for name in ("checkpoint.pt", "history.csv"):  # to the byte, or DVC would rerun what follows
         path = f"data/representation/{name}"
         assert (digits.folder / path).read_bytes() == (straight / path).read_bytes(), name
+    # The manifest tells of the epochs before, too; a SIGKILL may come before the last one is noted.
+    whole, resumed = (
+        json.loads((folder / "data/representation/manifest.json").read_text()) for folder in (straight, digits.folder)
+    )
+    assert whole["earlier"] == []
+    (part,) = resumed["earlier"]
+    assert part["epochs"] in ([1, done], [1, done - 1]) and part["seed"] == 0 and part["seconds"] > 0
+    assert part["threads"] == resumed["threads"] and part["revision"] == resumed["revision"]
+    assert resumed["images"] * EPOCHS == whole["images"] * (EPOCHS - done)
 
 
 def test_going_on_in_classify_is_never_having_stopped(digits: Workplace, straight: Path) -> None:

@@ -108,3 +108,16 @@ class Scratch:
         if before and before != name:
             (self.folder / before).unlink(missing_ok=True)
         rolling.write_text("" if stage_ends else name)
+
+    def note(self, first: int, last: int, facts: dict[str, Any]) -> None:
+        """Keep how the epochs after `first` up to `last` came about, for `notes`."""
+        with atomic(self.folder / f"part-{first}.json") as file:
+            file.write(json.dumps({"epochs": [first + 1, last], **facts}).encode())
+
+    def notes(self, after: int, last: int) -> list[dict[str, Any]]:
+        """What `note` kept of the epochs after `after` up to `last`, in their order."""
+        parts = [json.loads(path.read_text()) for path in self.folder.glob("part-*.json")]
+        return sorted(
+            (part for part in parts if after < part["epochs"][0] and part["epochs"][1] <= last),
+            key=lambda part: part["epochs"],
+        )

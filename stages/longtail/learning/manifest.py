@@ -18,8 +18,14 @@ import torch
 from stages.longtail.compute import Compute
 
 
+def facts() -> dict[str, Any]:
+    """Of this process, what may differ from that of another one that trains the same epochs."""
+    return {"threads": torch.get_num_threads(), "revision": revision()}
+
+
 def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dict[str, Any]:
-    """versions, machine, revision, speed. images: trained in these seconds, not those that came from checkpoints."""
+    """versions, machine, revision, speed. images: trained in these seconds, not those that came from checkpoints:
+    how those came about stands beside it as `earlier`."""
     cuda = compute.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
@@ -31,8 +37,7 @@ def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dic
         "precision": compute.precision,
         "mode": "bitwise" if torch.backends.cudnn.deterministic else "fast",
         "seeds_at_once": at_once,
-        "threads": torch.get_num_threads(),
-        "revision": revision(),
+        **facts(),
         "seconds": round(seconds, 1),
         "images": images,
         "images_per_second": round(images / seconds) if images else None,

@@ -69,6 +69,8 @@ class Session:
     out: Path
     began: float = field(default_factory=time.perf_counter)
     trained: list[int] = field(default_factory=list)  # images that each seed trained here, not from checkpoints
+    earlier: list[dict[str, Any]] = field(default_factory=list)  # how the epochs before came about, where interrupted
+    facts: dict[str, Any] = field(default_factory=manifest.facts)
     growing: Growing = field(default_factory=Growing)
 
     @classmethod
@@ -172,15 +174,18 @@ class Session:
         self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None
     ) -> State:
         scratch = checkpoint.Scratch(key, seed)
+        begins = state["epoch"] if state else 0
         kept = scratch.latest(phase.stop)
         if kept and (state is None or kept["epoch"] >= state["epoch"]):
             state = kept
         images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
         regularity = Regularity(images, self.compute) if self.params.runtime.regularity else None
         run = training.start(begin(), phase, self.compute, state, regularity)
-        first = run.epoch
+        first, began = run.epoch, time.perf_counter()
+        self.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
 
         def report(run: training.Run) -> None:
+            scratch.note(first, run.epoch, {"seconds": round(time.perf_counter() - began, 1), **self.facts})
             progress.epoch(run.history[-1])
             self.growing.write(self.out, seed, run.history)
 
@@ -245,5 +250,6 @@ def write_states(session: Session, states: dict[int, State], manifest_path: Path
     took = manifest.describe(
         session.compute, session.at_once, time.perf_counter() - session.began, sum(session.trained)
     )
+    took["earlier"] = session.earlier
     took["checkpoint"] = digest(folder / "checkpoint.pt")
     write_json(manifest_path or folder / "manifest.json", took)
