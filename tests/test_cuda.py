@@ -67,7 +67,7 @@ def test_bitwise_is_the_same_bits_again_with_graphs_or_without(
     real = graphs.Graphs.__call__
 
     def spy(self: graphs.Graphs, variant: int, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        replayed.append(bool(self.graphs) and self.works)
+        replayed.append((variant, len(batch[0])) in self.graphs)
         return real(self, variant, *batch)
 
     monkeypatch.setattr(graphs.Graphs, "__call__", spy)

@@ -56,10 +56,11 @@ def session_of(tmp_path, change, monkeypatch):
         branch = {"representation__branch": {"at": "start", "plus": 2}}
         settings = change(split__holdout=1, **branch | changes) | {"classifier": classifier}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
-        parts = [Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))]
-        return Session(
-            params.load(tmp_path / "params.yaml"), CPU, *parts, Subset(kept, held, classes), 1, "data", tmp_path
+        train, validate, evaluate = (
+            Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))
         )
+        loaded, subset = params.load(tmp_path / "params.yaml"), Subset(kept, held, classes)
+        return Session(loaded, CPU, train, validate, evaluate, subset, 1, "data", tmp_path)
 
     return open_session
 
