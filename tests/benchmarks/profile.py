@@ -55,7 +55,7 @@ def main() -> None:
         print(f"{device.device.type}, {args.precision}, batch {args.batch}{', graphs' if graphs else ''}: {speed}")
         if device.device.type == "cuda":
             print(f"the device computes {100 * busy / seconds:.0f}% of the time")
-        print(frame.to_markdown(index=False))
+        print(frame.to_string(index=False))
 
 
 if __name__ == "__main__":

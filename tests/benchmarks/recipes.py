@@ -113,9 +113,9 @@ def draws() -> pd.DataFrame:
 def main() -> None:
     device = compute.resolve(recipe.Runtime("auto", "fp32", 1, 1))
     print(f"{device.device.type}, {torch.get_num_threads()} thread, torch {torch.__version__}")
-    print(steps(device).to_markdown(index=False))
+    print(steps(device).to_string(index=False))
     print()
-    print(draws().to_markdown(index=False))
+    print(draws().to_string(index=False))
 
 
 if __name__ == "__main__":

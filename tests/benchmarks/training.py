@@ -209,7 +209,7 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
     results = [row for batch_size in (128, 64) for row in measure(images, rows, batch_size, device)]
     table = pd.DataFrame(results).assign(ratio=lambda frame: (frame.ours / frame.plain).round(2))
-    print(table.round({"plain": 0, "ours": 0, "start, s": 1}).to_markdown(index=False))
+    print(table.round({"plain": 0, "ours": 0, "start, s": 1}).to_string(index=False))
     more_images, more_seeds = growth(images, rows)
     print(f"an epoch of 4 times the images takes {more_images:.2f} times as long, 4 seeds in turn {more_seeds:.2f}")
     if whole.at_hand():
