@@ -327,7 +327,15 @@ def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Pat
         shutil.copytree(here / name, there / name)
     script = (there / "trip/run.sh").read_text()
     assert "dvc" not in script and script.count("stages.represent") == 1, "the representation is shared"
+    broken = there / f"trip/params/toy-runs-{FIRST}.yaml"
+    whole = broken.read_text()
+    broken.write_text("")
+    assert f"failed: {FIRST}\n" in call(there, "bash", "trip/run.sh", check=False), "the other one is done all the same"
+    assert [path.parent.name for path in there.glob("trip/results/*/metrics.json")] == [run]
+    broken.write_text(whole)
     call(there, "bash", "trip/run.sh")
+    told = json.loads((there / f"trip/results/{run}/manifest.json").read_text())
+    assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()
     shutil.copytree(there / "trip", here / "trip", dirs_exist_ok=True)
     taken = call(here, "python", "-m", "stages.longtail.report.handback", "take", "trip")
     assert f"reports/toy/dvc.yaml:run@{run}" in taken

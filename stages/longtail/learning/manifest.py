@@ -6,6 +6,7 @@ that its times do not change dvc.lock.
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 
 from stages.longtail.compute import Compute
+
+REVISION = "LONGTAIL_REVISION"  # the environment's variable that names the commit of a copy without git
 
 
 def facts() -> dict[str, Any]:
@@ -54,10 +57,10 @@ def processor() -> str:
 
 
 def revision() -> str | None:
-    """The commit of the working directory, with a + where files differ from it; None outside git."""
+    """The commit of the working directory, with a + where files differ from it; outside git that of REVISION."""
     try:
         commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "stages", "conf"], capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get(REVISION)
     return commit.stdout.strip() + ("+" if changed.returncode else "")

@@ -1,7 +1,8 @@
 """Runs on a machine without DVC and Hydra: `send` writes what it needs, run.sh runs it, `take` records the results.
 
     python -m stages.longtail.report.handback send FOLDER --paper switching [RUN ...]
-    bash FOLDER/run.sh        # there, in the repository's root; FOLDER then holds the small results as well
+    bash FOLDER/run.sh        # there, in the repository's root; FOLDER then holds the small results as well. A run
+                              # that fails does not keep the others from being done
     python -m stages.longtail.report.handback take FOLDER
 `take` puts metrics, classes and histories where the grid expects them, and enters into dvc.lock the checksums that the
 large files had on the other machine.
@@ -28,24 +29,30 @@ SMALL = ("metrics.json", "per_class.csv", "history.csv", "manifest.json")
 
 def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -> None:
     """Write plain parameter files, run.sh, and plan.json, which lists the stages in order."""
+    from stages.longtail.learning import manifest  # here: `pack` does without torch
+
     papers = [path.parent.name for path in sorted(reports.glob("*/params.yaml"))]
     if paper not in papers:
         raise UserError(f"--paper says '{paper}', which {reports} has no grid of{suggest(paper, papers)}")
     grid_path, shared_path = reports / paper / "params.yaml", reports / "params.yaml"
     grid = yaml.safe_load(grid_path.read_text())
     kinds = {name: kind for kind in ("runs", "alone") for name in grid[kind] or {}}
-    lines, plan = ["set -e"], list[dict[str, str]]()
+    script, plan = list[str](), list[dict[str, str]]()
+    if commit := manifest.revision():
+        script.append(f"export {manifest.REVISION}={commit}")
+    script.append("failed=")
 
     def stage(path: Path, kind: str, name: str, commands: list[str]) -> None:
         file = folder / "params" / f"{path.parent.name}-{kind}-{name}.yaml"
         if not any(planned["cell"] == f"{kind}.{name}" for planned in plan):
             write_text(file, yaml.safe_dump(cells.sections(path, f"{kind}.{name}", conf)))
-            lines.extend(f"python -m stages.{command} --params {file}" for command in commands)
+            lines.extend(f"python3 -m stages.{command} --params {file}" for command in commands)
             plan.append({"file": str(path.with_name("dvc.yaml")), "cell": f"{kind}.{name}"})
 
     for name in runs or list(kinds):
         if name not in kinds:
             raise UserError(f"{grid_path} has no run '{name}'{suggest(name, kinds)}")
+        lines: list[str] = []
         entry = grid[kinds[name]][name]
         data, split = entry["data"], entry["split"]
         inputs = f"--raw data/grid/raw/{data} --splits data/grid/splits/{split}"
@@ -64,9 +71,11 @@ def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -
             f"evaluate {inputs} --classifier data/grid/{paper}/classifier/{name} --out reports/{paper}/metrics/{name}",
         ]
         stage(grid_path, kinds[name], name, rest if kinds[name] == "runs" else [represent, *rest])
-        lines.append(f"python -m stages.longtail.report.handback pack {folder} --paper {paper} {name}")
+        lines.append(f"python3 -m stages.longtail.report.handback pack {folder} --paper {paper} {name}")
+        script.append(" &&\n".join(lines) + f' ||\nfailed="$failed {name}"')
+    script.append('[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }')
     write_text(folder / "plan.json", json.dumps({"paper": paper, "stages": plan}, indent=1) + "\n")
-    write_text(folder / "run.sh", "\n".join(lines) + "\n")
+    write_text(folder / "run.sh", "\n".join(script) + "\n")
 
 
 def pack(folder: Path, paper: str, runs: list[str], reports: Path) -> None:
@@ -76,10 +85,10 @@ def pack(folder: Path, paper: str, runs: list[str], reports: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for file in SMALL:
             shutil.copy2(reports / paper / "metrics" / name / file, target / file)
-    for manifest in (reports / paper / "metrics").glob("*/represent.json"):
-        target = folder / "results" / manifest.parent.name
+    for told in (reports / paper / "metrics").glob("*/represent.json"):
+        target = folder / "results" / told.parent.name
         target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(manifest, target / manifest.name)
+        shutil.copy2(told, target / told.name)
     files = [path for path in Path("data/grid").rglob("*") if path.is_file() and path.suffix != ".partial"]
     checksums = {path.as_posix(): {"md5": _md5(path), "size": path.stat().st_size} for path in sorted(files)}
     write_text(folder / "checksums.json", json.dumps(checksums, indent=1) + "\n")
