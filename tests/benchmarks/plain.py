@@ -44,7 +44,10 @@ class PlainImages(Dataset):
 def speed(
     model: nn.Module, images: Images, rows: np.ndarray, batch_size: int, steps: int, device: torch.device
 ) -> float:
-    """Images per second of `steps` steps, after three to warm up."""
+    """Images per second of `steps` steps, after three to warm up, with torch as it comes."""
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = True  # torch's default: on a GPU "fp32" convolutions are TF32
     model = model.to(device).train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
     loader = DataLoader(PlainImages(images, rows), batch_size, shuffle=True, num_workers=min(4, os.cpu_count() or 1))

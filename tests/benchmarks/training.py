@@ -1,12 +1,13 @@
 """Speed of training beside a plain loop, in one run, as ratios: make benchmark
 
 ResNet-32 on CIFAR-10-LT, ratio 100: real images from $LONGTAIL_DATA, or random ones of the same size. Every number is
-the best of ROUNDS measurements, which take turns. Nothing here asserts: the numbers depend on the machine and on what
-else it does.
+the best of some rounds, in which the settings take turns. Nothing here asserts: the numbers depend on the machine and
+on what else it does.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import shutil
 import threading
@@ -53,7 +54,6 @@ SETTINGS = {
         Settings("bf16", "fast", compiled=True),
     ],
 }
-ROUNDS = 3
 STEPS = 90 if torch.cuda.is_available() else 25  # in an epoch
 ARCHITECTURE = network.Architecture(
     backbone="resnet32", width=16, channels=3, classes=10, head="linear", whitening={}, bilateral=False, auxiliary={}
@@ -128,17 +128,17 @@ def epoch(epochs: training.Epochs) -> float:
     return time.perf_counter() - began
 
 
-def growth(images: Images, rows: np.ndarray, times: int = 4) -> tuple[float, float]:
+def growth(images: Images, rows: np.ndarray, rounds: int, times: int = 4) -> tuple[float, float]:
     """How many times as long an epoch takes with so many times the images, and so many seeds in turn than one."""
     device = compute.resolve(recipe.Runtime("auto", "bf16" if torch.cuda.is_available() else "fp32", None, 1))
 
     def seconds(steps: int, seeds: int) -> float:
-        """Of an epoch after one to warm up, all seeds together: the least of ROUNDS."""
+        """Of an epoch after one to warm up, all seeds together: the least of all rounds."""
         engines = [engine(images, rows, 64, device, steps) for _ in range(seeds)]
         with together.own_stream(device.device):
             for each in engines:
                 each.next()
-            return min(sum(epoch(each) for each in engines) for _ in range(ROUNDS))
+            return min(sum(epoch(each) for each in engines) for _ in range(rounds))
 
     once = seconds(STEPS // times, 1)
     return seconds(STEPS // times * times, 1) / once, seconds(STEPS // times, times) / once
@@ -173,15 +173,15 @@ def repeated(function: Callable[[], Any], device: torch.device) -> float:
     return calls / (time.perf_counter() - began)
 
 
-def measure(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
+def measure(
+    images: Images, rows: np.ndarray, batch_size: int, device: torch.device, rounds: int, compiled: bool
+) -> list[dict[str, Any]]:
     """A row for each setting and one for augmentation."""
     best: dict[str, float] = defaultdict(float)
     start: dict[str, float] = {}
-    settings = [
-        each for each in SETTINGS[device.type] if device.type == "cuda" or shutil.which("g++") or not each.compiled
-    ]
-    for _ in range(ROUNDS):
-        compute.resolve(recipe.Runtime("auto", "fp32", None, 1))  # what ran before may have been of another mode
+    compiled = compiled and (device.type == "cuda" or shutil.which("g++") is not None)
+    settings = [each for each in SETTINGS[device.type] if compiled or not each.compiled]
+    for _ in range(rounds):
         model = network.create(ARCHITECTURE, 0)
         best["plain"] = max(best["plain"], plain.speed(model, images, rows, batch_size, STEPS, device))
         for each in list(settings):
@@ -203,14 +203,25 @@ def measure(images: Images, rows: np.ndarray, batch_size: int, device: torch.dev
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, nargs="+", default=[128, 64], help="sizes (128 64)")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out torch.compile, most of whose time is start"
+    )
+    args = parser.parse_args()
     images, rows = read()
     device = compute.resolve(recipe.Runtime("auto", "fp32", None, 1)).device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
-    results = [row for batch_size in (128, 64) for row in measure(images, rows, batch_size, device)]
+    results = [
+        row
+        for batch_size in args.batch
+        for row in measure(images, rows, batch_size, device, args.rounds, not args.no_compile)
+    ]
     table = pd.DataFrame(results).assign(ratio=lambda frame: (frame.ours / frame.plain).round(2))
     print(table.round({"plain": 0, "ours": 0, "start, s": 1}).to_string(index=False))
-    more_images, more_seeds = growth(images, rows)
+    more_images, more_seeds = growth(images, rows, args.rounds)
     print(f"an epoch of 4 times the images takes {more_images:.2f} times as long, 4 seeds in turn {more_seeds:.2f}")
     if whole.at_hand():
         epochs, precision = (200, "bf16") if device.type == "cuda" else (2, "fp32")
