@@ -163,15 +163,15 @@ def test_events_of_two_seeds_are_averaged_over_them(carry_out: Run) -> None:
 
 def interrupt(stage: str, epoch: int) -> None:
     """Run a stage that is told to stop when `epoch` has just ended."""
-    write = checkpoint.Scratch.write
+    keep = checkpoint.Scratch.keep
 
     def stop(scratch: checkpoint.Scratch, kept: dict[str, Any], stage_ends: bool) -> None:
-        write(scratch, kept, stage_ends)
+        keep(scratch, kept, stage_ends)
         if kept["epoch"] == epoch:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint.Scratch, "write", stop)
+        patch.setattr(checkpoint.Scratch, "keep", stop)
         assert start(stage) == 143
 
 

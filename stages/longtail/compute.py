@@ -45,8 +45,10 @@ def resolve(runtime: Runtime) -> Compute:
 
 def _set_mode(mode: str, device: str) -> None:
     """bitwise: only kernels that give the same bits each time. A CPU has no others here: both modes are one."""
+    if device == "cuda":
+        # cuBLAS asks for it where streams are at work, and torch looks once in a process whether it is there.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device == "cuda" and mode == "bitwise":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it where streams are at work
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Where torch has no such kernel (the max-pooling of ImageNet's networks), it warns.
     torch.use_deterministic_algorithms(device == "cuda" and mode == "bitwise", warn_only=True)

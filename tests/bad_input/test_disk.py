@@ -40,7 +40,10 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(trained: Workplace
 
 
 @needs_dev_full
-def test_a_full_disk_while_a_checkpoint_is_kept_leaves_the_one_before(trained: Workplace) -> None:
+def test_a_full_disk_while_a_checkpoint_is_kept_leaves_the_one_before(
+    trained: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint.Scratch, "EVERY", 0)
     (last,) = Path(".scratch").glob("*/seed-0/epoch-4.pt")
     shutil.rmtree(REPRESENTATION.parent)
     third = last.with_name("epoch-3.pt")

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,6 +45,15 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     return sys.intern(value) if isinstance(value, str) else value
+
+
+def _copied(value: Any) -> Any:
+    """A copy whose tensors are where they were: on a GPU without waiting for it."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -83,8 +93,13 @@ class Scratch:
     costs the time to train again.
     """
 
+    EVERY = 1.0  # seconds: of epochs that take less not all are written, as that would take as long as they do
+
     def __init__(self, key: str, seed: int):
         self.folder = SCRATCH / key / f"seed-{seed}"
+        self.pending: tuple[dict[str, Any], bool] | None = None
+        self.written = -self.EVERY
+        self.first, self.began, self.facts = 0, time.perf_counter(), dict[str, Any]()
 
     def latest(self, limit: int) -> dict[str, Any] | None:
         """The newest checkpoint of an epoch not after `limit`."""
@@ -98,8 +113,31 @@ class Scratch:
             except FileNotFoundError:  # another stage of the same recipe, at the same time, has gone on from it
                 continue
 
-    def write(self, state: dict[str, Any], stage_ends: bool) -> None:
-        """Keep `state` of state["epoch"]; the rolling one before it goes, those at which a stage ended stay."""
+    def begin(self, first: int, facts: dict[str, Any]) -> None:
+        """The epochs after `first` come about now, and so; for `notes`."""
+        self.first, self.began, self.facts = first, time.perf_counter(), facts
+
+    def keep(self, state: dict[str, Any], stage_ends: bool) -> None:
+        """Keep `state` of state["epoch"]: written now if EVERY seconds have passed, else by the next one or `close`."""
+        self.pending = state, stage_ends
+        if stage_ends or time.perf_counter() - self.written >= self.EVERY:
+            self.close()
+        else:
+            self.pending = _copied(state), stage_ends  # training goes on with what `state` holds
+
+    def close(self) -> None:
+        """Write what is kept in memory alone: to be called however a training ends."""
+        if self.pending:
+            try:
+                self._write(*self.pending)
+                self._note(self.pending[0]["epoch"])
+            except Exception:
+                self.pending = None  # a full disk is not tried again; an interrupted write is
+                raise
+            self.pending, self.written = None, time.perf_counter()
+
+    def _write(self, state: dict[str, Any], stage_ends: bool) -> None:
+        """The rolling checkpoint before this one goes, those at which a stage ended stay."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{state['epoch']}.pt"
         save(self.folder / name, state)
@@ -109,13 +147,13 @@ class Scratch:
             (self.folder / before).unlink(missing_ok=True)
         rolling.write_text("" if stage_ends else name)
 
-    def note(self, first: int, last: int, facts: dict[str, Any]) -> None:
-        """Keep how the epochs after `first` up to `last` came about, for `notes`."""
-        with atomic(self.folder / f"part-{first}.json") as file:
-            file.write(json.dumps({"epochs": [first + 1, last], **facts}).encode())
+    def _note(self, last: int) -> None:
+        seconds = round(time.perf_counter() - self.began, 1)
+        with atomic(self.folder / f"part-{self.first}.json") as file:
+            file.write(json.dumps({"epochs": [self.first + 1, last], "seconds": seconds, **self.facts}).encode())
 
     def notes(self, after: int, last: int) -> list[dict[str, Any]]:
-        """What `note` kept of the epochs after `after` up to `last`, in their order."""
+        """How the epochs after `after` up to `last` came about, in their order: a part for each that began."""
         parts = [json.loads(path.read_text()) for path in self.folder.glob("part-*.json")]
         return sorted(
             (part for part in parts if after < part["epochs"][0] and part["epochs"][1] <= last),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 
 Step = Callable[..., tuple[Tensor, Tensor]]
 EAGER = 3  # steps of a kind before one is recorded: libraries choose their kernels and allocate in them
-# One thread at a time may do what makes the whole device wait: that ends a recording in another thread.
+# One thread at a time may do what can make the whole device wait, which ends a recording in another thread: record, and
+# what a library sees for the first time (it loads, allocates and, in mode `fast`, measures).
 QUIET = threading.Lock()
 broken = threading.Event()  # set by a recording that failed: torch's allocator is not to be trusted with another one
 
@@ -27,23 +27,24 @@ def record(step: Callable[[], Any], pool: Any) -> tuple[Callable[[], None], Any]
     return graph.replay, result
 
 
-def tuning() -> AbstractContextManager:
-    """Around what cuDNN may see for the first time: in mode `fast` it then waits for the device."""
-    return QUIET if torch.backends.cudnn.benchmark else nullcontext()
-
-
 class Graphs:
     """Calls step(variant, *batch) as it is the first times and then by a graph, one for each variant and batch size.
 
     The first steps are real ones, so that nothing is trained that would not be without graphs. clean: undoes what a
-    step that fails half-way leaves behind. held: what the graphs read, kept alive with them. `record` as above, or
-    another for tests. Where the device cannot record the step, it is called as it is, with a notice.
+    step that fails half-way leaves behind. held: what the graphs read, kept alive with them. possible: False where the
+    step cannot be recorded and is always called. `record` as above, or another for tests. Where the device turns out
+    to be unable to record the step, it is called as it is, with a notice.
     """
 
     def __init__(
-        self, step: Step, clean: Callable[[], None], held: Any = None, record: Callable[..., Any] = record
+        self,
+        step: Step,
+        clean: Callable[[], None],
+        held: Any = None,
+        possible: bool = True,
+        record: Callable[..., Any] = record,
     ) -> None:
-        self.step, self.clean, self.held, self.record = step, clean, held, record
+        self.step, self.clean, self.held, self.possible, self.record = step, clean, held, possible, record
         self.seen: Counter[tuple[int, int]] = Counter()
         self.graphs: dict[tuple[int, int], tuple[Callable[[], None], list[Tensor], tuple[Tensor, Tensor]]] = {}
         self.pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
@@ -55,7 +56,7 @@ class Graphs:
             if self.seen[kind] <= EAGER:
                 with QUIET:
                     return self.step(variant, *batch)
-            if broken.is_set() or not self._recorded(kind, batch):
+            if not self.possible or not self._recorded(kind, batch):
                 return self.step(variant, *batch)
         replay, inputs, outputs = self.graphs[kind]
         for mine, given in zip(inputs, batch, strict=True):
@@ -67,18 +68,21 @@ class Graphs:
     def _recorded(self, kind: tuple[int, int], batch: tuple[Tensor, ...]) -> bool:
         """Record a graph for batches like this one. False, and a notice, if that fails."""
         inputs = [tensor.clone() for tensor in batch]
-        try:
-            with QUIET:
+        with QUIET:
+            if broken.is_set():  # perhaps while this one waited for its turn
+                return False
+            try:
                 replay, outputs = self.record(lambda: self.step(kind[0], *inputs), self.pool)
-        except RuntimeError as error:
-            if isinstance(error.__context__, BaseException) and not isinstance(error.__context__, Exception):
-                raise error.__context__ from None  # told to stop while it recorded
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-        else:
-            self.graphs[kind] = replay, inputs, outputs
-            return True
+            except RuntimeError as error:
+                cause = error.__context__ or error  # ending a recording that failed fails as well
+                if not isinstance(cause, Exception):
+                    raise cause from None  # told to stop while it recorded
+                broken.set()
+                reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+            else:
+                self.graphs[kind] = replay, inputs, outputs
+                return True
         # Only here, outside the handler, is what the failed recording held let go.
-        broken.set()
         self.clean()
         print(f"training goes on without CUDA graphs: {reason}")
         return False

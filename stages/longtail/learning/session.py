@@ -181,11 +181,11 @@ class Session:
         images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
         regularity = Regularity(images, self.compute) if self.params.runtime.regularity else None
         run = training.start(begin(), phase, self.compute, state, regularity)
-        first, began = run.epoch, time.perf_counter()
+        first = run.epoch
         self.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
+        scratch.begin(first, self.facts)
 
         def report(run: training.Run) -> None:
-            scratch.note(first, run.epoch, {"seconds": round(time.perf_counter() - began, 1), **self.facts})
             progress.epoch(run.history[-1])
             self.growing.write(self.out, seed, run.history)
 

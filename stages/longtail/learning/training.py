@@ -7,7 +7,7 @@ Nothing in an epoch asks the device for a value (but for whitening's eigenvalues
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,28 +141,31 @@ def train(
     scratch: Scratch,
     report: Callable[[Run], None],
 ) -> None:
-    """Train `run` up to phase.stop, writing a checkpoint after every epoch.
+    """Train `run` up to phase.stop, keeping a checkpoint of the last finished epoch however it ends.
 
     test: accuracies of the network, for the history; report: called after every epoch.
-    Raises UserError if a loss is not finite, with its epoch and step; the epoch's checkpoint is then not written.
+    Raises UserError if a loss is not finite, with its epoch and step; that epoch is then not kept.
     """
-    with closing(Epochs(run, phase, seed, images, compute)) as epochs:
+    tested = False
+    with closing(Epochs(run, phase, seed, images, compute)) as epochs, closing(scratch):
         while run.epoch < phase.stop:
             row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next()}
             run.epoch += 1
-            with graphs.tuning():
-                # Not at phase.stop: the history must not tell where another stage took over.
-                if run.epoch % test_every == 0 or run.epoch == phase.last:
+            # Not at phase.stop: the history must not tell where another stage took over.
+            tests = run.epoch % test_every == 0 or run.epoch == phase.last
+            with nullcontext() if tested else graphs.QUIET:
+                if tests:
                     row |= {f"test_{group}": value for group, value in test(run.network).items()}
                 if run.regularity:
                     run.regularity.count(run.network)
-            if not all(bool(torch.isfinite(parameter).all()) for parameter in run.trained.values()):
+            tested |= tests
+            if not torch.stack([torch.isfinite(parameter).all() for parameter in run.trained.values()]).all():
                 raise UserError(
                     f"seed {seed} has weights that are no numbers after epoch {run.epoch}: lower protocol.lr, or "
                     "classifier.lr if this is the classify stage"
                 )
             run.history.append(row)
-            scratch.write(run.state(), stage_ends=run.epoch == phase.stop)
+            scratch.keep(run.state(), stage_ends=run.epoch == phase.stop)
             report(run)
 
 
@@ -182,11 +185,11 @@ class Epochs:
         self.objective = objective(phase, images, compute.device)
         on_cuda = compute.device.type == "cuda"
         self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
-        # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
-        recorded = on_cuda and images.resident and not run.network.architecture["whitening"]
         self.step: graphs.Step = self._step
-        if recorded:
-            self.step = graphs.Graphs(self._step, run.clean, images.pixels)
+        if on_cuda:
+            # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
+            possible = images.resident and not run.network.architecture["whitening"]
+            self.step = graphs.Graphs(self._step, run.clean, images.pixels, possible)
 
     def close(self) -> None:
         """Let the graphs and what they hold go: they and this refer to each other."""

@@ -111,6 +111,45 @@ def test_where_recording_fails_training_goes_on_without(monkeypatch, capsys):
     assert tried == [1]
 
 
+def test_the_cause_of_a_failed_recording_is_told_not_that_ending_it_failed_too(monkeypatch, capsys):
+    monkeypatch.setattr(graphs, "broken", threading.Event())
+
+    def broken(step, pool):
+        try:
+            raise RuntimeError("this waits for the device")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=broken)
+    for _ in range(EAGER + 1):
+        engine(0, torch.ones(2))
+    assert capsys.readouterr().out == "training goes on without CUDA graphs: this waits for the device\n"
+
+
+def test_a_seed_that_waited_for_another_whose_recording_fails_records_nothing(monkeypatch):
+    monkeypatch.setattr(graphs, "broken", threading.Event())
+    recorder = Recorder()
+    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=recorder)
+    for _ in range(EAGER):
+        engine(0, torch.ones(2))
+    with graphs.QUIET:  # the other one is at it
+        waiting = threading.Thread(target=engine, args=(0, torch.ones(2)))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        graphs.broken.set()
+    waiting.join()
+    assert recorder.recorded == 0
+
+
+def test_what_cannot_be_recorded_is_called_each_time():
+    recorder = Recorder()
+    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, None, False, recorder)
+    for number in range(2 * EAGER):
+        assert engine(0, torch.full((2,), float(number)))[0] == 2 * number
+    assert recorder.recorded == 0
+
+
 def test_told_to_stop_while_it_records_it_stops(monkeypatch):
     monkeypatch.setattr(graphs, "broken", threading.Event())
 

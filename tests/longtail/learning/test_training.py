@@ -48,7 +48,10 @@ class Kept:
     def __init__(self):
         self.states, self.ends = [], []
 
-    def write(self, state, stage_ends):
+    def close(self):
+        pass
+
+    def keep(self, state, stage_ends):
         self.states.append(copy.deepcopy(state))
         self.ends.append(stage_ends)
 
@@ -267,7 +270,7 @@ def test_a_loss_that_is_no_number_is_refused_by_epoch_and_step_and_its_checkpoin
 
     monkeypatch.setattr(losses, "build", lambda *_: loss)
     run, kept = begin(phase()), Kept()
-    monkeypatch.setattr(Kept, "write", lambda self, state, stage_ends: kept.states.append(state["epoch"]))
+    monkeypatch.setattr(Kept, "keep", lambda self, state, stage_ends: kept.states.append(state["epoch"]))
     with pytest.raises(UserError, match=r"seed 0 is nan at epoch 2, step 2: lower protocol\.lr"):
         go(run, phase())
     assert kept.states == [1]
