@@ -156,6 +156,7 @@ def test_imports_run_downwards_only() -> None:
         "compose",
         "cells",
         "closure",
+        "revision",
         "cli",
         "compute",
         "data",

@@ -6,24 +6,21 @@ that its times do not change dvc.lock.
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from stages.longtail import revision
 from stages.longtail.compute import Compute
-
-REVISION = "LONGTAIL_REVISION"  # the environment's variable that names the commit of a copy without git
 
 
 def facts() -> dict[str, Any]:
     """Of this process, what may differ from that of another one that trains the same epochs."""
-    return {"threads": torch.get_num_threads(), "revision": revision()}
+    return {"threads": torch.get_num_threads(), "revision": revision.current()}
 
 
 def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dict[str, Any]:
@@ -54,13 +51,3 @@ def processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def revision() -> str | None:
-    """The commit of the working directory, with a + where files differ from it; outside git that of REVISION."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "stages", "conf"], capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get(REVISION)
-    return commit.stdout.strip() + ("+" if changed.returncode else "")

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from stages.longtail import cells, errors
+from stages.longtail import cells, errors, revision
 from stages.longtail.artifacts import write_text
 from stages.longtail.errors import UserError
 from stages.longtail.schema import suggest
@@ -29,8 +29,6 @@ SMALL = ("metrics.json", "per_class.csv", "history.csv", "manifest.json")
 
 def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -> None:
     """Write plain parameter files, run.sh, and plan.json, which lists the stages in order."""
-    from stages.longtail.learning import manifest  # here: `pack` does without torch
-
     papers = [path.parent.name for path in sorted(reports.glob("*/params.yaml"))]
     if paper not in papers:
         raise UserError(f"--paper says '{paper}', which {reports} has no grid of{suggest(paper, papers)}")
@@ -38,8 +36,8 @@ def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -
     grid = yaml.safe_load(grid_path.read_text())
     kinds = {name: kind for kind in ("runs", "alone") for name in grid[kind] or {}}
     script, plan = list[str](), list[dict[str, str]]()
-    if commit := manifest.revision():
-        script.append(f"export {manifest.REVISION}={commit}")
+    if commit := revision.current():
+        script.append(f"export {revision.VARIABLE}={commit}")
     script.append("failed=")
 
     def stage(path: Path, kind: str, name: str, commands: list[str]) -> None:
