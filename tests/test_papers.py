@@ -333,6 +333,12 @@ def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Pat
     assert f"failed: {FIRST}\n" in call(there, "bash", "trip/run.sh", check=False), "the other one is done all the same"
     assert [path.parent.name for path in there.glob("trip/results/*/metrics.json")] == [run]
     broken.write_text(whole)
+    stopped = subprocess.Popen(["bash", "trip/run.sh"], cwd=there, env=ENV, start_new_session=True)
+    while not stage_runs(stopped.pid):
+        assert stopped.poll() is None
+        time.sleep(0.01)
+    os.killpg(stopped.pid, signal.SIGINT)
+    assert stopped.wait(timeout=60) == 130, "told to stop, it went on with the next run"
     call(there, "bash", "trip/run.sh")
     told = json.loads((there / f"trip/results/{run}/manifest.json").read_text())
     assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()

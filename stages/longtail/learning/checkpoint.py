@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -45,15 +46,6 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     return sys.intern(value) if isinstance(value, str) else value
-
-
-def _copied(value: Any) -> Any:
-    """A copy whose tensors are where they were: on a GPU without waiting for it."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -123,7 +115,7 @@ class Scratch:
         if stage_ends or time.perf_counter() - self.written >= self.EVERY:
             self.close()
         else:
-            self.pending = _copied(state), stage_ends  # training goes on with what `state` holds
+            self.pending = copy.deepcopy(state), stage_ends  # training goes on with what `state` holds
 
     def close(self) -> None:
         """Write what is kept in memory alone: to be called however a training ends."""

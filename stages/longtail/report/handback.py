@@ -38,7 +38,7 @@ def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -
     script, plan = list[str](), list[dict[str, str]]()
     if commit := revision.current():
         script.append(f"export {revision.VARIABLE}={commit}")
-    script.append("failed=")
+    script += ["trap 'exit 130' INT TERM", "failed="]  # told to stop, it does not go on with the next run
 
     def stage(path: Path, kind: str, name: str, commands: list[str]) -> None:
         file = folder / "params" / f"{path.parent.name}-{kind}-{name}.yaml"

@@ -111,6 +111,14 @@ def test_where_recording_fails_training_goes_on_without(monkeypatch, capsys):
     assert tried == [1]
 
 
+def eager(record):
+    """Graphs of sums, the next of which will be recorded."""
+    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=record)
+    for _ in range(EAGER):
+        engine(0, torch.ones(2))
+    return engine
+
+
 def test_the_cause_of_a_failed_recording_is_told_not_that_ending_it_failed_too(monkeypatch, capsys):
     monkeypatch.setattr(graphs, "broken", threading.Event())
 
@@ -120,18 +128,14 @@ def test_the_cause_of_a_failed_recording_is_told_not_that_ending_it_failed_too(m
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")
 
-    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=broken)
-    for _ in range(EAGER + 1):
-        engine(0, torch.ones(2))
+    eager(broken)(0, torch.ones(2))
     assert capsys.readouterr().out == "training goes on without CUDA graphs: this waits for the device\n"
 
 
 def test_a_seed_that_waited_for_another_whose_recording_fails_records_nothing(monkeypatch):
     monkeypatch.setattr(graphs, "broken", threading.Event())
     recorder = Recorder()
-    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=recorder)
-    for _ in range(EAGER):
-        engine(0, torch.ones(2))
+    engine = eager(recorder)
     with graphs.QUIET:  # the other one is at it
         waiting = threading.Thread(target=engine, args=(0, torch.ones(2)))
         waiting.start()
@@ -159,9 +163,7 @@ def test_told_to_stop_while_it_records_it_stops(monkeypatch):
         finally:
             raise RuntimeError("the recording was cut short")
 
-    engine = Graphs(lambda variant, rows: (rows.sum(), rows.sum()), lambda: None, record=interrupted)
-    for _ in range(EAGER):
-        engine(0, torch.ones(2))
+    engine = eager(interrupted)
     with pytest.raises(Interrupted):
         engine(0, torch.ones(2))
 
