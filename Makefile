@@ -19,10 +19,10 @@ tables: setup
 	python -m stages.tables --papers
 
 published: setup
-	python -m stages.longtail.report.tag
+	python -m stages.longtail.papers.tag
 
 grids: setup
-	python -m stages.longtail.report.grid
+	python -m stages.longtail.papers.grid
 
 lint: setup
 	ruff check .

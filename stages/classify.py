@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.longtail import cli
-from stages.longtail.errors import UserError
-from stages.longtail.learning import checkpoint
-from stages.longtail.learning.classifiers import classify
-from stages.longtail.learning.session import Session, State, write_states
+from stages.longtail.classification.classifiers import classify
+from stages.longtail.configuration import command_line
+from stages.longtail.console.errors import UserError
+from stages.longtail.training import checkpoint
+from stages.longtail.training.session import Session, State, write_states
 
 
 def main() -> None:
-    args = cli.parse(
+    args = command_line.parse(
         __doc__,
-        cli.manifest,
+        command_line.manifest,
         out="data/classifier",
         representation="data/representation",
         raw="data/raw",
@@ -59,4 +59,4 @@ def check(path: Path, state: State, session: Session, branch: int) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

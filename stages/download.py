@@ -8,14 +8,14 @@ Writes  OUT/train_images.npy, OUT/test_images.npy  uint8 (n, side, side, channel
 
 from __future__ import annotations
 
-from stages.longtail import cli
-from stages.longtail.artifacts import digest, write_array, write_json, write_rows
-from stages.longtail.data import sources
+from stages.longtail.configuration import command_line
+from stages.longtail.files.artifacts import digest, write_array, write_json, write_rows
+from stages.longtail.sources import datasets
 
 
 def main() -> None:
-    args = cli.parse(__doc__, out="data/raw")
-    source = sources.load(args.params.dataset)
+    args = command_line.parse(__doc__, out="data/raw")
+    source = datasets.load(args.params.dataset)
     digests = {}
     for division, part in (("train", source.train), ("test", source.test)):
         write_rows(args.out / f"{division}_images.npy", part.images)
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -2,7 +2,9 @@
 
 Reads   the sections `seeds` and `runtime` of the parameters; CLASSIFIER/checkpoint.pt, CLASSIFIER/history.csv
         RAW/test_images.npy, RAW/test_labels.npy, RAW/meta.json, SPLITS/classes.csv
-Writes  OUT/metrics.json   acc and top5 of the last epoch, best of the best test epoch, their std over seeds, percent;
+Writes  CLASSIFIER/logits.npz  of every seed and test image, from which all of the following comes
+        OUT/predictions.npz    the predicted class of every test image, and the labels
+        OUT/metrics.json   acc and top5 of the last epoch, best of the best test epoch, their std over seeds, percent;
                            with two seeds or more also bias2, variance and total_error, as fractions
         OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images;
                            with runtime.regularity also f_norm and irregularity
@@ -16,20 +18,25 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.longtail import cli, compute
-from stages.longtail.artifacts import read_csv, write_csv, write_json
-from stages.longtail.data import split
+from stages.longtail.configuration import command_line
+from stages.longtail.console.errors import UserError
+from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, read_division
-from stages.longtail.errors import UserError
-from stages.longtail.learning import checkpoint
-from stages.longtail.measure import predict, repeated, summary
+from stages.longtail.evaluation import outputs, repeated, summary
+from stages.longtail.evaluation.outputs import Outputs
+from stages.longtail.files.artifacts import read_csv, write_csv, write_json
 from stages.longtail.models import network
+from stages.longtail.prediction import predict
+from stages.longtail.runtime import devices
+from stages.longtail.training import checkpoint
 
 
 def main() -> None:
-    args = cli.parse(__doc__, out="reports", classifier="data/classifier", raw="data/raw", splits="data/splits")
-    device = compute.resolve(args.params.runtime)
-    classes = split.read_classes(args.splits)
+    args = command_line.parse(
+        __doc__, out="reports", classifier="data/classifier", raw="data/raw", splits="data/splits"
+    )
+    device = devices.resolve(args.params.runtime)
+    classes = subsets.read_classes(args.splits)
     division = read_division(args.raw, "test")
     path = args.classifier / "checkpoint.pt"
     states = checkpoint.load_seeds(path, args.params.seeds)
@@ -37,14 +44,15 @@ def main() -> None:
         raise UserError(f"{path} has no events, which runtime.regularity asks for: run again the stage that makes it")
     crop = states[args.params.seeds[0]]["architecture"].get("crop")
     images = Batches(division, np.arange(len(division.labels)), device.device, crop=crop)
-    matrices, predicted, top5 = [], [], []
+    answers = []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)
-        predictions = predict.predict(model, images, device)
-        hits = (predict.top(model, images, device) == images.labels[:, None]).any(1)
-        top5.append(100 * float(predict.class_mean(hits, images.labels, len(classes))))
-        predicted.append(predictions.cpu().numpy())
-        matrices.append(predict.confusion(predictions, images.labels, len(classes)))
+        answers.append(predict.logits(model, images, device).numpy())
+    tested = Outputs(np.stack(answers), images.labels_host, tuple(states))
+    outputs.write(args.classifier / "logits.npz", tested)
+    outputs.write_predictions(args.out / "predictions.npz", tested)
+    matrices = [summary.confusion_matrix(predicted, tested.labels, len(classes)) for predicted in tested.predicted]
+    top5 = [summary.top_k(logits, tested.labels) for logits in tested.logits]
     history = read_csv(args.classifier / "history.csv")
     numbers = [column for column in history if column != "part"]
     history[numbers] = history[numbers].apply(pd.to_numeric)
@@ -53,9 +61,9 @@ def main() -> None:
     if all("tau" in state for state in states.values()):
         metrics["tau"] = float(np.mean([state["tau"] for state in states.values()]))
     metrics["top5"] = {"all": round(float(np.mean(top5)), 4)}
-    if len(predicted) > 1:
+    if len(answers) > 1:
         metrics["top5_std"] = {"all": round(float(np.std(top5, ddof=1)), 4)}
-        metrics |= repeated.decomposition(np.stack(predicted), images.labels_host)
+        metrics |= repeated.decomposition(tested.predicted, tested.labels)
     if args.params.runtime.regularity:
         events = repeated.mean_events([state["regularity"] for state in states.values()])
         classes = classes.join(repeated.irregularity(*events, len(classes)))
@@ -69,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

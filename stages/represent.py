@@ -11,14 +11,16 @@ An interrupted run goes on from the last finished epoch, kept in .scratch/.
 
 from __future__ import annotations
 
-from stages.longtail import cli
-from stages.longtail.learning.phase import Phase
-from stages.longtail.learning.session import Session, State, write_states
+from stages.longtail.configuration import command_line
 from stages.longtail.models import network
+from stages.longtail.training.phase import Phase
+from stages.longtail.training.session import Session, State, write_states
 
 
 def main() -> None:
-    args = cli.parse(__doc__, cli.manifest, out="data/representation", raw="data/raw", splits="data/splits")
+    args = command_line.parse(
+        __doc__, command_line.manifest, out="data/representation", raw="data/raw", splits="data/splits"
+    )
     session = Session.open(args.params, args.raw, args.splits, args.out)
     protocol, representation = args.params.protocol, args.params.representation
     key = session.trajectory()
@@ -42,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

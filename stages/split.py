@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.longtail import cli
-from stages.longtail.artifacts import read_array, read_meta, write_array, write_csv
-from stages.longtail.data import imbalance
+from stages.longtail.configuration import command_line
+from stages.longtail.files.artifacts import read_array, read_meta, write_array, write_csv
+from stages.longtail.splits import imbalance
 
 
 def main() -> None:
-    args = cli.parse(__doc__, out="data/splits", raw="data/raw")
+    args = command_line.parse(__doc__, out="data/splits", raw="data/raw")
     split = args.params.split
     names = read_meta(args.raw)["classes"]
     labels = read_array(args.raw / "train_labels.npy")
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

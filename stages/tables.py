@@ -11,13 +11,13 @@ exits with 1 if a cell that was within its tolerance at the git revision REV (HE
 
 from __future__ import annotations
 
-from stages.longtail import cli
-from stages.longtail.artifacts import read_csv, read_json, write_text
-from stages.longtail.report import experiment, papers, preset, published
+from stages.longtail.configuration import command_line
+from stages.longtail.files.artifacts import read_csv, read_json, write_text
+from stages.longtail.papers import experiment, papers, preset, published
 
 
 def main() -> None:
-    args = cli.parse(__doc__, papers.add_options, reports="reports", published="data/published", conf="conf")
+    args = command_line.parse(__doc__, papers.add_options, reports="reports", published="data/published", conf="conf")
     if args.papers or args.paper or args.check:
         papers.main(args)
         return
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

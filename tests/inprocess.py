@@ -16,8 +16,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stages.longtail import errors
-from stages.longtail.learning import checkpoint
+from stages.longtail.console import errors
+from stages.longtail.training import checkpoint
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 REPRESENTATION, CLASSIFIER = Path("data/representation/checkpoint.pt"), Path("data/classifier/checkpoint.pt")

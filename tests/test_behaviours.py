@@ -16,8 +16,8 @@ import pytest
 import torch
 from inprocess import CLASSIFIER, REPRESENTATION, ok, start
 
-from stages.longtail.learning import checkpoint
-from stages.longtail.learning.objective import OneStream
+from stages.longtail.training import checkpoint
+from stages.longtail.training.one_stream import OneStream
 
 Run = Callable[..., Path]
 

@@ -15,7 +15,7 @@ from conftest import Workplace, tiny
 from golden.curves import ACCURACY_TOLERANCE, LOSS_TOLERANCE
 from inprocess import CLASSIFIER, REPRESENTATION, ok
 
-from stages.longtail.learning import graphs, training
+from stages.longtail.training import graphs, loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing of CUDA is tested")
 
@@ -117,24 +117,24 @@ def test_the_gpu_trains_what_the_cpu_trains(ready: Workplace) -> None:
 def test_interrupted_and_resumed_is_never_having_stopped(ready: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = run(ready)
     shutil.rmtree(".scratch")
-    real = training.Epochs.next
+    real = loop.Epochs.next
 
-    def stop(self: training.Epochs) -> dict[str, float]:
+    def stop(self: loop.Epochs) -> dict[str, float]:
         if self.run.epoch == 4:
             raise KeyboardInterrupt
         return real(self)
 
-    monkeypatch.setattr(training.Epochs, "next", stop)
+    monkeypatch.setattr(loop.Epochs, "next", stop)
     with pytest.raises(KeyboardInterrupt):
         ok("represent")
-    monkeypatch.setattr(training.Epochs, "next", real)
+    monkeypatch.setattr(loop.Epochs, "next", real)
     ok("represent", "classify")
     assert CLASSIFIER.read_bytes() == straight[CLASSIFIER.name + CLASSIFIER.parent.name]
 
 
 def test_streamed_images_give_the_same_bits(ready: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     resident = run(ready)
-    monkeypatch.setattr("stages.longtail.compute.free_memory", lambda device: 0)
+    monkeypatch.setattr("stages.longtail.runtime.devices.free_memory", lambda device: 0)
     assert run(ready) == resident
 
 
@@ -143,14 +143,14 @@ def test_one_that_lacks_memory_streams_and_ends_the_same(
     ready: Workplace, monkeypatch: pytest.MonkeyPatch, seeds: list[int]
 ) -> None:
     resident = run(ready, seeds=seeds)
-    real = training.Epochs.next
+    real = loop.Epochs.next
 
-    def crowded(self: training.Epochs) -> dict[str, float]:
+    def crowded(self: loop.Epochs) -> dict[str, float]:
         if self.run.epoch == 2 and self.objective.images.resident:
             torch.empty(2**50, dtype=torch.uint8, device="cuda")
         return real(self)
 
-    monkeypatch.setattr(training.Epochs, "next", crowded)
+    monkeypatch.setattr(loop.Epochs, "next", crowded)
     assert run(ready, seeds=seeds) == resident
 
 
@@ -160,16 +160,16 @@ def test_an_epoch_waits_for_the_device_at_its_end_alone(
 ) -> None:
     """torch tells of every wait: none may come from a step, with or without graphs."""
     ready.write(tiny(**RECIPES[recipe], runtime__device="cuda"))
-    real = training.Epochs._step
+    real = loop.Epochs._step
 
-    def strict(self: training.Epochs, variant: int, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def strict(self: loop.Epochs, variant: int, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         torch.cuda.set_sync_debug_mode("error")
         try:
             return real(self, variant, *batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(training.Epochs, "_step", strict)
+    monkeypatch.setattr(loop.Epochs, "_step", strict)
     with warnings.catch_warnings(action="ignore"):  # that this is a prototype, said once
         torch.cuda.set_sync_debug_mode("default")
     ok("represent", "classify")

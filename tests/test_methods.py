@@ -19,8 +19,8 @@ from conftest import ROOT, composed
 from golden import curves
 from inprocess import CLASSIFIER, REPRESENTATION
 
-from stages.longtail import checks, params, recipe
-from stages.longtail.errors import UserError
+from stages.longtail.configuration import checks, parameters, recipe
+from stages.longtail.console.errors import UserError
 
 METHODS = sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml"))
 REPORTS = ("metrics.json", "history.csv", "per_class.csv", "confusion.csv", "shots.csv")
@@ -188,7 +188,7 @@ REFUSED = [
 def refusal(overrides: tuple[str, ...], path: Path) -> UserError:
     path.write_text(yaml.safe_dump(composed(*overrides)))
     with pytest.raises(UserError) as caught:
-        params.load(path)
+        parameters.load(path)
     return caught.value
 
 
@@ -236,7 +236,7 @@ def test_the_kind_alone_is_short_for_its_defaults(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     kinds = ("loss=ldam", "head=cosine", "sampler=cbs", "embedded=bet", "whitening=zca", "mixing=mfw")
     path.write_text(yaml.safe_dump(composed(*(f"representation.{kind}" for kind in kinds))))
-    representation = params.load(path).representation
+    representation = parameters.load(path).representation
     assert representation.loss == recipe.LDAM("ldam", 0.5, 30.0)
     assert representation.sampler == recipe.ClassBalancedBatches("cbs", 4)
     assert representation.embedded == recipe.BatchEmbedded("bet", 60, 5, recipe.RelativelyBalancedBlocks())
@@ -245,7 +245,7 @@ def test_the_kind_alone_is_short_for_its_defaults(tmp_path: Path) -> None:
 
 
 def test_the_readmes_table_of_methods_is_current() -> None:
-    from stages.longtail.report.methods import table
+    from stages.longtail.papers.methods import table
 
     current = table(ROOT / "conf", ROOT / "data/published")
-    assert current in (ROOT / "README.md").read_text(), "paste the output of python -m stages.longtail.report.methods"
+    assert current in (ROOT / "README.md").read_text(), "paste the output of python -m stages.longtail.papers.methods"

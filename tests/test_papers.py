@@ -20,7 +20,7 @@ import yaml
 from conftest import ROOT
 from test_pipeline import ENV, call, ran
 
-from stages.longtail.report import methods
+from stages.longtail.papers import methods
 
 COLUMNS = (ROOT / "data/published/switching.csv").read_text().splitlines()[0]
 ROWS = ("Joint,toy,joint", "Re-trained,toy,crt", "Switched,toy,switching")
@@ -73,7 +73,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "conf/protocol/toy.yaml").write_text(small)
     (folder / "reports/seeds.yaml").unlink()
     call(folder, "git", "init", "-q", "-b", "main")
-    call(folder, "python", "-m", "stages.longtail.report.grid")
+    call(folder, "python", "-m", "stages.longtail.papers.grid")
     call(folder, "git", "add", "-A")
     call(folder, "git", "commit", "-qm", "toy")
     return folder
@@ -174,10 +174,10 @@ def test_a_fresh_clone_without_data_or_cache_renders_the_same_bytes(paper: Path,
 
 def test_metrics_diff_published_shows_ours_against_theirs(paper: Path) -> None:
     before = call(paper, "git", "status", "--short"), call(paper, "git", "rev-parse", "HEAD")
-    said = call(paper, "python", "-m", "stages.longtail.report.tag")
+    said = call(paper, "python", "-m", "stages.longtail.papers.tag")
     assert "no published number for the current experiment; near ones: toy table 1 digits 20 60" in said
     first = call(paper, "git", "rev-parse", "published")
-    call(paper, "python", "-m", "stages.longtail.report.tag")
+    call(paper, "python", "-m", "stages.longtail.papers.tag")
     assert call(paper, "git", "rev-parse", "published") == first
     assert (call(paper, "git", "status", "--short"), call(paper, "git", "rev-parse", "HEAD")) == before
     path = f"reports/toy/metrics/{FIRST}/metrics.json"
@@ -214,7 +214,7 @@ def test_a_run_that_left_the_grid_leaves_the_tables_though_its_metrics_stay(pape
     text = published.read_text()
     try:
         published.write_text("\n".join(row for row in text.splitlines() if "Switched" not in row) + "\n")
-        call(paper, "python", "-m", "stages.longtail.report.grid")
+        call(paper, "python", "-m", "stages.longtail.papers.grid")
         tables(paper, "--papers")
         page = (paper / "reports/toy/table1.md").read_text()
         assert "Switched" not in page and "4 of 4 cells" in page
@@ -231,13 +231,13 @@ def test_a_new_seed_trains_that_seed_alone(paper: Path) -> None:
         published.write_text(toy(seeds="[0,1]"))
         # Not all at once: no more seeds than are paid for.
         seeds.write_text("toy: {digits-exp-20: [0], digits-exp-10: [0]}")
-        call(paper, "python", "-m", "stages.longtail.report.grid")
+        call(paper, "python", "-m", "stages.longtail.papers.grid")
         assert grid.read_text() == before
         for wrong, words in (("toy: {digits-exp-21: [0]}", "did you mean 'digits-exp-"), ("yot: {}", "names yot")):
             seeds.write_text(wrong)
-            assert words in call(paper, "python", "-m", "stages.longtail.report.grid", check=False)
+            assert words in call(paper, "python", "-m", "stages.longtail.papers.grid", check=False)
         seeds.write_text("toy: {digits-exp-10: [0]}")
-        call(paper, "python", "-m", "stages.longtail.report.grid")
+        call(paper, "python", "-m", "stages.longtail.papers.grid")
         output = call(paper, "dvc", "repro", f"reports/toy/dvc.yaml:run@{FIRST}")
         assert "represent, seed 1: epoch 1" in output and "represent, seed 0: epoch 1" not in output
         metrics = json.loads((paper / f"reports/toy/metrics/{FIRST}/metrics.json").read_text())
@@ -262,7 +262,7 @@ def test_a_wrong_cell_is_refused_with_its_file_and_line(
     text = published.read_text()
     try:
         published.write_text(text.replace(old, new))
-        for command in (("stages.longtail.report.grid",), ("stages.tables", "--papers")):
+        for command in (("stages.longtail.papers.grid",), ("stages.tables", "--papers")):
             output = call(paper, "python", "-m", *command, check=False)
             assert output.startswith("error: ") and all(word in output for word in words), output
     finally:
@@ -321,7 +321,7 @@ def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Pat
         (here / name).unlink()
     shutil.rmtree(here / "reports/toy/metrics")
     run = "digits-exp-20-crt-precisionfp32"
-    call(here, "python", "-m", "stages.longtail.report.handback", "send", "trip", "--paper", "toy", FIRST, run)
+    call(here, "python", "-m", "stages.longtail.papers.handback", "send", "trip", "--paper", "toy", FIRST, run)
     there.mkdir()
     for name in ("stages", "trip"):
         shutil.copytree(here / name, there / name)
@@ -343,7 +343,7 @@ def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Pat
     told = json.loads((there / f"trip/results/{run}/manifest.json").read_text())
     assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()
     shutil.copytree(there / "trip", here / "trip", dirs_exist_ok=True)
-    taken = call(here, "python", "-m", "stages.longtail.report.handback", "take", "trip")
+    taken = call(here, "python", "-m", "stages.longtail.papers.handback", "take", "trip")
     assert f"reports/toy/dvc.yaml:run@{run}" in taken
     stages = [f"reports/toy/dvc.yaml:{name}" for name in (f"represent@{FIRST}", f"run@{FIRST}", f"run@{run}")]
     assert not ran(call(here, "dvc", "repro", "--single-item", "--allow-missing", "--dry", *stages))

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import ROOT, composed, tiny
 
-from stages.longtail import params
-from stages.longtail.errors import UserError
+from stages.longtail.configuration import parameters
+from stages.longtail.console.errors import UserError
 
 Keys = tuple[str | int, ...]
 
@@ -95,10 +95,10 @@ def named(message: str, keys: Keys, what: str = "") -> bool:
     return re.search(rf" {re.escape(dotted(keys))}(\.kind)?: {re.escape(what)}", message) is not None
 
 
-def load(tmp_path: Path, raw: Any) -> params.Params:
+def load(tmp_path: Path, raw: Any) -> parameters.Params:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(raw))
-    return params.load(path)
+    return parameters.load(path)
 
 
 def refused(tmp_path: Path, raw: Any, *words: str) -> str:

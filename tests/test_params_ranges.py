@@ -9,8 +9,8 @@ import pytest
 from conftest import composed, tiny
 from test_params import COMMITTED, load, merged, refused, with_value
 
-from stages.longtail import params
-from stages.longtail.errors import UserError
+from stages.longtail.configuration import parameters
+from stages.longtail.console.errors import UserError
 
 
 @pytest.mark.parametrize("ratio", [0.99, 0, -100])
@@ -148,4 +148,4 @@ def test_a_file_that_is_no_yaml_of_sections_is_refused(tmp_path: Path, text: byt
     path = tmp_path / "params.yaml"
     path.write_bytes(text)
     with pytest.raises(UserError, match=r"params\.yaml"):
-        params.load(path)
+        parameters.load(path)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import ROOT, composed
 
-from stages.longtail import params
+from stages.longtail.configuration import parameters
 
 ENV = {
     **os.environ,
@@ -103,7 +103,7 @@ def accepted(tmp_path: Path, method: str, protocol: str, dataset: str) -> None:
     assert [config["method"], config["protocol"]["name"], config["dataset"]["name"]] == [method, protocol, dataset]
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(config))
-    params.load(path)
+    parameters.load(path)
 
 
 @pytest.mark.parametrize("method", sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml")))

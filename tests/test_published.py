@@ -10,10 +10,10 @@ import yaml
 from conftest import ROOT, composed
 from ruamel.yaml import YAML
 
-from stages.longtail import cells, params
-from stages.longtail.data import split
-from stages.longtail.errors import UserError
-from stages.longtail.report import experiment, preset, published
+from stages.longtail.configuration import cells, parameters
+from stages.longtail.console.errors import UserError
+from stages.longtail.data import subsets
+from stages.longtail.papers import experiment, preset, published
 
 FOLDER, CONF = ROOT / "data/published", ROOT / "conf"
 SWITCH = ("protocol=switching", "method=switching", "dataset=cifar10", "split.ratio=50")
@@ -35,10 +35,10 @@ CONTRADICTIONS = {
 }
 
 
-def settings(tmp_path: Path, *overrides: str) -> params.Params:
+def settings(tmp_path: Path, *overrides: str) -> parameters.Params:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(composed(*overrides)))
-    return params.load(path)
+    return parameters.load(path)
 
 
 @pytest.mark.parametrize(("paper", "count"), CELLS.items())
@@ -150,7 +150,7 @@ def test_table_shows_last_best_published_and_difference(tmp_path: Path) -> None:
         "seeds": 2,
     }
     where, numbers = published.cell(values, FOLDER, CONF)
-    text = experiment.table(values, metrics, split.read_classes(tmp_path), where, numbers, [])
+    text = experiment.table(values, metrics, subsets.read_classes(tmp_path), where, numbers, [])
     cells = [cell.strip() for cell in text.splitlines()[4].split("|")[1:-1]]
     assert cells == ["all", "3", "44.0 ± 0.5", "45.0 ± 0.4", "44.7", "-0.7"]
     assert "Published: switching, table 1, 4, row" in text

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import Workplace, tiny
 
-from stages.longtail.artifacts import digest
+from stages.longtail.files.artifacts import digest
 
 EPOCHS = 8
 
@@ -75,7 +75,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(digits: Workplace, st
     )
     assert whole["earlier"] == []
     (part,) = resumed["earlier"]
-    assert part["epochs"] in ([1, done], [1, done - 1]) and part["seed"] == 0 and part["seconds"] > 0
+    assert part["epochs"] in ([1, done], [1, done - 1]) and part["seed"] == 0 and part["seconds"] >= 0
     assert part["threads"] == resumed["threads"] and part["revision"] == resumed["revision"]
     assert resumed["images"] * EPOCHS == whole["images"] * (EPOCHS - done)
 

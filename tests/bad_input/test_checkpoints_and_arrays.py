@@ -12,9 +12,9 @@ import torch
 from conftest import Workplace
 from inprocess import CLASSIFIER, REPRESENTATION, Bomb, alter, ok, refused, shorten
 
-from stages.longtail import artifacts
-from stages.longtail.errors import UserError
-from stages.longtail.learning import checkpoint
+from stages.longtail.console.errors import UserError
+from stages.longtail.files import artifacts
+from stages.longtail.training import checkpoint
 
 LENGTHS = [0, 1, 2, 1000, 20000, -2000, -22, -1]
 

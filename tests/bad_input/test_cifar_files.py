@@ -25,7 +25,7 @@ from inprocess import Bomb, alter, ok, refused, shorten, start
 from torchvision.datasets import CIFAR10, CIFAR100
 from tqdm import tqdm
 
-from stages.longtail import artifacts
+from stages.longtail.files import artifacts
 
 unpacks = pytest.mark.skipif(
     not hasattr(tarfile, "data_filter"), reason="Python before 3.11.4 unpacks no archive safely"

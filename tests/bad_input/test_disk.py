@@ -15,7 +15,7 @@ import torch
 from conftest import Workplace
 from inprocess import REPRESENTATION, STAGES, files, needs_dev_full, ok, outputs, refused, start
 
-from stages.longtail.learning import checkpoint
+from stages.longtail.training import checkpoint
 
 
 def half_written(path: Path) -> Path:

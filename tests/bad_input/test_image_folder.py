@@ -12,7 +12,7 @@ from conftest import Workplace, tiny
 from inprocess import ok, refused
 from PIL import Image
 
-from stages.longtail import artifacts
+from stages.longtail.files import artifacts
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT, Workplace, tiny
 from inprocess import STAGES, outputs, refused, start
 
-from stages.longtail.learning import losses
+from stages.longtail.training import losses
 
 # A loss that is not finite.
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import Workplace, tiny
 from inprocess import REPRESENTATION, files, ok, refused
 
-from stages.longtail.learning import checkpoint
+from stages.longtail.training import checkpoint
 
 
 def test_a_broken_parameter_file_is_named_in_one_line(here: Workplace) -> None:

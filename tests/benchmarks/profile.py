@@ -13,12 +13,13 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from stages.longtail import compute, recipe
-from stages.longtail.learning import together, training
+from stages.longtail.configuration import recipe
+from stages.longtail.runtime import devices
+from stages.longtail.training import loop, parallel_seeds
 from tests.benchmarks.training import STEPS, engine, read
 
 
-def shares(epochs: training.Epochs, device: torch.device) -> tuple[pd.DataFrame, float, float]:
+def shares(epochs: loop.Epochs, device: torch.device) -> tuple[pd.DataFrame, float, float]:
     """Share of each operator's own time, seconds of the epoch without the profiler, and of the device's kernels."""
     epochs.next()
     began = time.perf_counter()
@@ -44,9 +45,9 @@ def main() -> None:
     parser.add_argument("batch", nargs="?", type=int, default=128)
     args = parser.parse_args()
     images, rows = read()
-    device = compute.resolve(recipe.Runtime("auto", args.precision, 1, 1))
+    device = devices.resolve(recipe.Runtime("auto", args.precision, 1, 1))
     for graphs in (True, False) if device.device.type == "cuda" else (False,):
-        with together.own_stream(device.device):
+        with parallel_seeds.own_stream(device.device):
             epochs = engine(images, rows, args.batch, device)
             if not graphs:
                 epochs.close()

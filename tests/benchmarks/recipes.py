@@ -16,14 +16,16 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from stages.longtail import compute, recipe
-from stages.longtail.data import samplers, sources
+from stages.longtail.configuration import recipe
+from stages.longtail.configuration.schema import build
+from stages.longtail.data import samplers
 from stages.longtail.data.batches import Batches, Images
-from stages.longtail.learning import training
-from stages.longtail.learning.phase import Phase
-from stages.longtail.learning.session import architecture
 from stages.longtail.models import network
-from stages.longtail.schema import build
+from stages.longtail.runtime import devices
+from stages.longtail.sources import datasets
+from stages.longtail.training import loop
+from stages.longtail.training.phase import Phase
+from stages.longtail.training.session import architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH, STEPS, ROUNDS = 128, 4, 5
@@ -49,7 +51,7 @@ def composed(method: str) -> tuple[recipe.Protocol, recipe.Representation]:
 class Steps:
     """A few steps of a method, again and again."""
 
-    def __init__(self, method: str, images: Images, device: compute.Compute):
+    def __init__(self, method: str, images: Images, device: devices.Compute):
         protocol, representation = composed(method)
         axes = {
             name: getattr(representation, name)
@@ -58,8 +60,8 @@ class Steps:
         self.phase = Phase.of_protocol(protocol, name="represent", stop=200, **axes)
         self.batches = Batches(images, np.arange(len(images.labels)), device.device, 4)
         model = network.create(architecture(protocol, representation, 3, 10), 0)
-        self.run = training.start(model, self.phase, device, None)
-        self.epochs = training.Epochs(self.run, self.phase, 0, self.batches, device)
+        self.run = loop.start(model, self.phase, device, None)
+        self.epochs = loop.Epochs(self.run, self.phase, 0, self.batches, device)
 
     def seconds_a_step(self) -> float:
         began = time.perf_counter()
@@ -67,12 +69,12 @@ class Steps:
         return (time.perf_counter() - began) / STEPS
 
 
-def steps(device: compute.Compute) -> pd.DataFrame:
+def steps(device: devices.Compute) -> pd.DataFrame:
     """The fastest of some rounds each, the methods taking turns."""
     random = np.random.default_rng(0)
     labels = np.sort(random.choice(10, STEPS * BATCH, p=np.arange(10, 0, -1) / 55))
     pixels = random.integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
-    images = Images(pixels, labels, [], sources.CIFAR_MEAN, sources.CIFAR_STD)
+    images = Images(pixels, labels, [], datasets.CIFAR_MEAN, datasets.CIFAR_STD)
     runs = {method: Steps(method, images, device) for method in METHODS}
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     for _ in range(ROUNDS):
@@ -111,7 +113,7 @@ def draws() -> pd.DataFrame:
 
 
 def main() -> None:
-    device = compute.resolve(recipe.Runtime("auto", "fp32", 1, 1))
+    device = devices.resolve(recipe.Runtime("auto", "fp32", 1, 1))
     print(f"{device.device.type}, {torch.get_num_threads()} thread, torch {torch.__version__}")
     print(steps(device).to_string(index=False))
     print()

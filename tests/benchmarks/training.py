@@ -22,12 +22,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.longtail import compute, recipe
-from stages.longtail.data import augment, draws, imbalance, sources
+from stages.longtail.configuration import recipe
+from stages.longtail.data import augment, random_draws
 from stages.longtail.data.batches import Batches, Images
-from stages.longtail.learning import together, training
-from stages.longtail.learning.phase import Phase
 from stages.longtail.models import network
+from stages.longtail.runtime import devices
+from stages.longtail.sources import datasets
+from stages.longtail.splits import imbalance
+from stages.longtail.training import loop, parallel_seeds
+from stages.longtail.training.phase import Phase
 from tests.benchmarks import plain, whole
 
 
@@ -63,20 +66,20 @@ ARCHITECTURE = network.Architecture(
 def read() -> tuple[Images, np.ndarray]:
     """Training images and the positions of the long-tailed subset."""
     if whole.at_hand():
-        part = sources.load(whole.CIFAR).train
+        part = datasets.load(whole.CIFAR).train
     else:
         print("no CIFAR-10 at $LONGTAIL_DATA: random images instead")
-        part = sources.Division(
+        part = datasets.Division(
             np.random.default_rng(0).integers(0, 256, (50000, 32, 32, 3), np.uint8), np.repeat(np.arange(10), 5000)
         )
     split = recipe.Split("exp", 100.0, None, 0, 0, 100, 20)
     rows, _ = imbalance.draw(part.labels, [str(c) for c in range(10)], split)
-    return Images(part.images, part.labels, "", sources.CIFAR_MEAN, sources.CIFAR_STD), rows
+    return Images(part.images, part.labels, "", datasets.CIFAR_MEAN, datasets.CIFAR_STD), rows
 
 
 def engine(
-    images: Images, rows: np.ndarray, batch_size: int, device: compute.Compute, steps: int = STEPS
-) -> training.Epochs:
+    images: Images, rows: np.ndarray, batch_size: int, device: devices.Compute, steps: int = STEPS
+) -> loop.Epochs:
     """The training engine, with epochs of `steps` batches."""
     batches = Batches(images, np.resize(rows, steps * batch_size), device.device, 4)
     protocol = recipe.Protocol(
@@ -90,8 +93,8 @@ def engine(
         weighting=recipe.NoWeighting(),
         stop=200,
     )
-    run = training.start(network.create(ARCHITECTURE, 0), phase, device, None)
-    return training.Epochs(run, phase, 0, batches, device)
+    run = loop.start(network.create(ARCHITECTURE, 0), phase, device, None)
+    return loop.Epochs(run, phase, 0, batches, device)
 
 
 def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settings) -> tuple[float, float]:
@@ -99,7 +102,7 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settin
 
     Raises UserError where the machine lacks what the settings ask for.
     """
-    device = compute.resolve(recipe.Runtime("auto", settings.precision, None, 1, mode=settings.mode))
+    device = devices.resolve(recipe.Runtime("auto", settings.precision, None, 1, mode=settings.mode))
     meeting = threading.Barrier(settings.at_once)
 
     def work(seed: int) -> tuple[float, float]:
@@ -116,12 +119,12 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settin
         meeting.wait()
         return first, epoch(epochs)
 
-    seconds = together.each(range(settings.at_once), work, settings.at_once, device.device).values()
+    seconds = parallel_seeds.each(range(settings.at_once), work, settings.at_once, device.device).values()
     slowest = max(second for _, second in seconds)
     return settings.at_once * STEPS * batch_size / slowest, max(first for first, _ in seconds) - slowest
 
 
-def epoch(epochs: training.Epochs) -> float:
+def epoch(epochs: loop.Epochs) -> float:
     """Seconds that an epoch takes."""
     began = time.perf_counter()
     epochs.next()  # ends with the losses on the host, so the device is done
@@ -130,12 +133,12 @@ def epoch(epochs: training.Epochs) -> float:
 
 def growth(images: Images, rows: np.ndarray, rounds: int, times: int = 4) -> tuple[float, float]:
     """How many times as long an epoch takes with so many times the images, and so many seeds in turn than one."""
-    device = compute.resolve(recipe.Runtime("auto", "bf16" if torch.cuda.is_available() else "fp32", None, 1))
+    device = devices.resolve(recipe.Runtime("auto", "bf16" if torch.cuda.is_available() else "fp32", None, 1))
 
     def seconds(steps: int, seeds: int) -> float:
         """Of an epoch after one to warm up, all seeds together: the least of all rounds."""
         engines = [engine(images, rows, 64, device, steps) for _ in range(seeds)]
-        with together.own_stream(device.device):
+        with parallel_seeds.own_stream(device.device):
             for each in engines:
                 each.next()
             return min(sum(epoch(each) for each in engines) for _ in range(rounds))
@@ -146,7 +149,9 @@ def growth(images: Images, rows: np.ndarray, rounds: int, times: int = 4) -> tup
 
 def our_augmentation(images: Images, rows: np.ndarray, batch_size: int, device: torch.device) -> float:
     batches = Batches(images, rows, device, 4)
-    crops = torch.from_numpy(augment.draw("crop_flip", batch_size, 4, draws.generator(0, 0, "augment"))).to(device)
+    crops = torch.from_numpy(augment.draw("crop_flip", batch_size, 4, random_draws.generator(0, 0, "augment"))).to(
+        device
+    )
     chosen = torch.arange(batch_size, device=device)
     return batch_size * repeated(lambda: batches.training(chosen, crops), device)
 
@@ -211,7 +216,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     images, rows = read()
-    device = compute.resolve(recipe.Runtime("auto", "fp32", None, 1)).device
+    device = devices.resolve(recipe.Runtime("auto", "fp32", None, 1)).device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
     results = [

@@ -68,8 +68,8 @@ def curve() -> pd.DataFrame:
 
 
 def main() -> None:
-    from stages.longtail.compose import compose
-    from stages.longtail.learning import checkpoint
+    from stages.longtail.configuration.composition import compose
+    from stages.longtail.training import checkpoint
 
     methods = sys.argv[1:] or sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml"))
     if sys.argv[1:] and tolerances()[0] != EXACT:

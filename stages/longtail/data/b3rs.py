@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.longtail.errors import UserError
-from stages.longtail.recipe import RelativelyBalancedBlocks
+from stages.longtail.configuration.recipe import RelativelyBalancedBlocks
+from stages.longtail.console.errors import UserError
 
 
 def blocks(counts: np.ndarray, number: int) -> list[np.ndarray]:

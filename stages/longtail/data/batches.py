@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.longtail import compute
-from stages.longtail.artifacts import digest, read_array, read_meta
+from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment
-from stages.longtail.errors import UserError
+from stages.longtail.files.artifacts import digest, read_array, read_meta
+from stages.longtail.runtime import devices
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Batches:
         self._source, self._rows, self._device = source.images, rows, device
         padded = self.stored + 2 * pad
         self.pixels = None
-        if compute.fits(size := len(rows) * padded**2 * channels, device):
+        if devices.fits(size := len(rows) * padded**2 * channels, device):
             self.pixels = torch.empty((len(rows), padded, padded, channels), dtype=torch.uint8, device=device)
             for start in range(0, len(rows), UPLOAD):
                 self.pixels[start : start + UPLOAD] = augment.pad(self._send(slice(start, start + UPLOAD)), pad)

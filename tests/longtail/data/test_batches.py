@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages.longtail import compute
-from stages.longtail.artifacts import write_array, write_json
+from stages.longtail.console.errors import UserError
 from stages.longtail.data.batches import Batches, Images, read_division
-from stages.longtail.errors import UserError
+from stages.longtail.files.artifacts import write_array, write_json
+from stages.longtail.runtime import devices
 
 MEAN, STD = [0.5, 0.25, 0.125], [0.2, 0.3, 0.4]
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), np.uint8)
@@ -128,7 +128,7 @@ def test_an_array_that_is_not_the_described_one_is_refused(tmp_path, kind):
 def test_streamed_batches_are_the_resident_ones(monkeypatch, capsys, crop):
     rows, draws = torch.tensor([2, 0, 1, 2]), torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 1], [0, 0, 0]])
     resident = batches([8, 3, 5], pad=1, crop=crop)
-    monkeypatch.setattr(compute, "free_memory", lambda device: 0)
+    monkeypatch.setattr(devices, "free_memory", lambda device: 0)
     streamed = batches([8, 3, 5], pad=1, crop=crop)
     assert resident.resident and not streamed.resident and "do not fit in memory" in capsys.readouterr().out
     monkeypatch.undo()
@@ -142,9 +142,9 @@ def test_streamed_batches_are_the_resident_ones(monkeypatch, capsys, crop):
 
 
 def test_half_of_the_free_memory_may_be_filled(monkeypatch):
-    monkeypatch.setattr(compute, "free_memory", lambda device: 100)
-    assert compute.fits(50, CPU) and not compute.fits(51, CPU)
-    monkeypatch.setattr(compute, "free_memory", lambda device: None)
-    assert compute.fits(10**15, CPU), "where the system does not tell"
+    monkeypatch.setattr(devices, "free_memory", lambda device: 100)
+    assert devices.fits(50, CPU) and not devices.fits(51, CPU)
+    monkeypatch.setattr(devices, "free_memory", lambda device: None)
+    assert devices.fits(10**15, CPU), "where the system does not tell"
     monkeypatch.undo()
-    assert 2**20 < compute.free_memory(CPU) < 2**50
+    assert 2**20 < devices.free_memory(CPU) < 2**50

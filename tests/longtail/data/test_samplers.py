@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from stages.longtail.data import draws, samplers
-from stages.longtail.errors import UserError
-from stages.longtail.recipe import (
+from stages.longtail.configuration.recipe import (
     BatchEmbedded,
     ClassBalancedBatches,
     ClassSampler,
     NotEmbedded,
     RelativelyBalancedBlocks,
 )
+from stages.longtail.console.errors import UserError
+from stages.longtail.data import random_draws, samplers
 
 COUNTS = np.array([100, 49, 16, 4])
 LABELS = np.random.default_rng(5).permutation(np.repeat(np.arange(4), COUNTS))  # images of a class lie apart
@@ -32,7 +32,7 @@ def recipe(kind):
 
 def epoch(sampler, number, seed=0, embedded=NotEmbedded(), labels=LABELS, batch_size=16):  # noqa: B008, frozen
     sampler = recipe(sampler) if isinstance(sampler, str) else sampler
-    random = draws.generator(seed, number, "sampler")
+    random = random_draws.generator(seed, number, "sampler")
     return samplers.epoch(sampler, embedded, labels, batch_size, random, number, EPOCHS)
 
 
@@ -197,7 +197,7 @@ def test_classes_are_in_balanced_batches_equally_often(balanced):
 def test_any_k_classes_make_a_balanced_batch_equally_often(batch):
     together = {subset: 0 for subset in combinations(range(7), 3)}
     for number in range(1400):
-        drawn = samplers.balanced_batches(7, 36, 12, 4, draws.generator(0, number, "sampler"))
+        drawn = samplers.balanced_batches(7, 36, 12, 4, random_draws.generator(0, number, "sampler"))
         together[tuple(sorted(set(drawn[batch * 12 : batch * 12 + 12])))] += 1
     assert chisquare(list(together.values())).pvalue > 0.001
 

@@ -1,0 +1,158 @@
+"""What `classify` does to one seed's representation: go on with it, re-train its head, rescale it or replace it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from stages.longtail.configuration.recipe import Continue, LogitAdjustment, NearestClassMean, Retrain, TauNormalise
+from stages.longtail.models import heads, network
+from stages.longtail.prediction import predict
+from stages.longtail.training import losses
+from stages.longtail.training.phase import Phase
+from stages.longtail.training.session import Session, State
+
+
+def classify(session: Session, seed: int, state: State) -> State:
+    """Apply the classifier of the parameters. state: of the representation."""
+    classifier = session.params.classifier
+    if isinstance(classifier, Continue):
+        return go_on(session, seed, state, classifier)
+    if isinstance(classifier, Retrain):
+        return retrain(session, seed, state, classifier)
+    if isinstance(classifier, TauNormalise):
+        return tau_normalise(session, state, classifier)
+    if isinstance(classifier, NearestClassMean):
+        return nearest_class_mean(session, state, classifier)
+    return adjust_logits(session, state, classifier)
+
+
+def go_on(session: Session, seed: int, state: State, classifier: Continue) -> State:
+    """Train on from the branch. Unchanged axes make it the representation's own path, checkpoints and all."""
+    protocol, representation = session.params.protocol, session.params.representation
+    before = {axis: getattr(representation, axis) for axis in ("sampler", "loss", "weighting")}
+    after = {axis: getattr(classifier, axis) or value for axis, value in before.items()}
+    key = session.trajectory()
+    changed = classifier.trained != "all" or classifier.new_head or classifier.interlude or classifier.epochs
+    if changed or after != before or key != state["trajectory"]:
+        key = session.key_after(state, classifier)
+    if classifier.new_head:
+        state = _with_new_head(session, seed, state)
+    stop = state["epoch"] + classifier.epochs if classifier.epochs else protocol.epochs
+    phase = Phase.of_protocol(
+        protocol,
+        name="classify",
+        embedded=representation.embedded,
+        mixing=representation.mixing,
+        auxiliary=representation.auxiliary,
+        trained=classifier.trained,
+        stop=stop,
+        last=stop,
+        **after,
+    )
+    if interlude := classifier.interlude:
+        first = replace(phase, sampler=interlude.sampler, stop=state["epoch"] + interlude.epochs)
+        state = session.train_seed(seed, first, key, lambda: _restore(session, state), state)
+    return session.train_seed(seed, phase, key, lambda: _restore(session, state), state) | {"trajectory": key}
+
+
+def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> State:
+    """Train a new head (cRT), and the last block or all of the trunk with it; or a scale for each class (LWS)."""
+    protocol = session.params.protocol
+    if classifier.after:
+        state = go_on(session, seed, state, classifier.after)
+    phase = Phase(
+        name="classify",
+        sampler=classifier.sampler,
+        loss=classifier.loss,
+        weighting=classifier.weighting,
+        schedule=classifier.schedule,
+        lr=classifier.lr * classifier.lr_scale,
+        weight_decay=classifier.weight_decay,
+        momentum=protocol.momentum,
+        batch_size=protocol.batch_size,
+        epochs=classifier.epochs,
+        augment=protocol.augment,
+        stop=classifier.epochs,
+        last=classifier.epochs,
+        stream=1,
+        trained=classifier.trained,
+    )
+
+    def begin() -> network.Network:
+        model = _restore(session, state)
+        if classifier.trained == "scale":
+            network.scale_head(model)
+        else:
+            network.new_head(model, seed)
+        return model
+
+    result = session.train_seed(seed, phase, session.key_after(state, classifier), begin)
+    kept = {name: state[name] for name in ("history", "regularity") if name in state}
+    return result | kept | {"head_history": result["history"]}
+
+
+def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> State:
+    """Rescale the head's weights and drop its bias. tau is the recipe's, or the best on the held-out images."""
+    model = _restore(session, state)
+    head = model.head
+    assert isinstance(head, nn.Linear)  # checks.py refuses a cosine head
+    weight = head.weight.detach()
+    tau = classifier.tau
+    if tau is None:
+        features = predict.features(model, session.held, session.compute)
+        correct = [
+            ((features @ heads.tau_normalised(weight, candidate).T).argmax(1) == session.held.labels).sum()
+            for candidate in classifier.grid
+        ]
+        tau = classifier.grid[int(torch.stack(correct).argmax())]
+        print(f"tau {tau:g}, the best of {len(classifier.grid)} on {len(session.held)} held-out images")
+    with torch.no_grad():
+        head.weight.copy_(heads.tau_normalised(weight, tau))
+        head.bias.zero_()
+    return _untrained(session, model, state) | {"tau": tau}
+
+
+def nearest_class_mean(session: Session, state: State, classifier: NearestClassMean) -> State:
+    """Replace the head by the class means of the training images' features, not augmented."""
+    model = _restore(session, state)
+    features = predict.features(model, session.train, session.compute)
+    network.nearest_mean_head(model, classifier.distance, features, session.train.labels)
+    return _untrained(session, model, state)
+
+
+def adjust_logits(session: Session, state: State, classifier: LogitAdjustment) -> State:
+    """Subtract tau * log(prior) from the logits, by the head's bias. The prior is the training set's."""
+    model = _restore(session, state)
+    head = model.head
+    assert isinstance(head, nn.Linear)
+    prior = losses.log_prior(session.subset.classes["count"].to_numpy())
+    with torch.no_grad():
+        head.bias.sub_(classifier.tau * torch.tensor(prior, dtype=torch.float32, device=head.bias.device))
+    return _untrained(session, model, state)
+
+
+def _restore(session: Session, state: State) -> network.Network:
+    return network.restore(state["architecture"], state["network"], session.compute.device)
+
+
+def _with_new_head(session: Session, seed: int, state: State) -> State:
+    """The state with a freshly initialised head, which has no momentum yet."""
+    model = _restore(session, state)
+    network.new_head(model, seed, session.params.representation.head)
+    momentum = {name: value for name, value in state["momentum"].items() if not name.startswith("head.")}
+    return state | {"network": dict(model.state_dict()), "momentum": momentum}
+
+
+def _untrained(session: Session, model: network.Network, state: State) -> State:
+    """A state whose head came without training."""
+    kept = {name: state[name] for name in ("history", "regularity") if name in state}
+    tests = {f"test_{group}": value for group, value in session.test_accuracy(model).items()}
+    return kept | {
+        "epoch": state["epoch"],
+        "architecture": dict(model.architecture),
+        "network": dict(model.state_dict()),
+        "head_history": [{"epoch": 0, **tests}],
+    }

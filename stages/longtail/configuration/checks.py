@@ -1,0 +1,249 @@
+"""What no single section of the parameters can see: combinations that make no sense, refused with one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from stages.longtail.configuration.recipe import (
+    LDAM,
+    ZCA,
+    AuxiliaryTasks,
+    BatchEmbedded,
+    Bilateral,
+    ClassBalancedBatches,
+    ClassSampler,
+    Continue,
+    Cosine,
+    MultiStep,
+    NearestClassMean,
+    NoAuxiliary,
+    NoMixing,
+    Protocol,
+    Representation,
+    Retrain,
+    Split,
+    TauNormalise,
+)
+from stages.longtail.console.errors import UserError
+
+
+def check(sections: dict[str, Any]) -> None:
+    """sections: those that the file has, parsed, by name. Raises UserError; the file's name is added by the caller."""
+    seeds, protocol, split = sections.get("seeds"), sections.get("protocol"), sections.get("split")
+    representation, classifier = sections.get("representation"), sections.get("classifier")
+    if seeds is not None:
+        _seeds(seeds)
+    for name, section in sections.items():
+        _milestones(name, section)
+    if protocol:
+        _protocol(protocol)
+    if representation:
+        _representation(representation)
+    if representation and classifier:
+        _heads(representation, classifier)
+    if protocol and representation:
+        where, continued = _continued(classifier)
+        beyond = continued is not None and continued.epochs is not None
+        branch = branch_epoch(protocol, representation, beyond)
+        if continued:
+            left = continued.epochs or protocol.epochs - branch
+            _interlude(where, continued, left)
+            if not left:
+                _nothing_left(where, representation, continued)
+            if branch + left > protocol.epochs:
+                _beyond(where, protocol, representation, continued, branch)
+        _batches(protocol, representation, classifier)
+        if protocol.projection and representation and isinstance(representation.auxiliary, Bilateral):
+            raise UserError(
+                "protocol.projection is set and representation.auxiliary is bilateral, whose branches are mixed before "
+                "the head: set protocol.projection to null"
+            )
+    if split and isinstance(classifier, TauNormalise):
+        _tau(classifier, split)
+
+
+def _protocol(protocol: Protocol) -> None:
+    if protocol.width % 2:
+        raise UserError(f"protocol.width must be even, found {protocol.width}")
+    if protocol.backbone.startswith("resnext") and protocol.width % 16:
+        raise UserError(
+            f"protocol.width is {protocol.width}, but the 32 groups of {protocol.backbone} need a multiple of 16"
+        )
+    if protocol.augment == "resized_crop_flip" and protocol.pad:
+        raise UserError(
+            f"protocol.pad is {protocol.pad}, but resized_crop_flip cuts its windows from the image: set it to 0"
+        )
+
+
+def _seeds(seeds: tuple[int, ...]) -> None:
+    if not seeds:
+        raise UserError("seeds is empty: name at least one, such as [0]")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds repeats a seed: {list(seeds)}")
+
+
+def _milestones(name: str, section: Any) -> None:
+    schedule = getattr(section, "schedule", None)
+    if isinstance(schedule, MultiStep) and list(schedule.milestones) != sorted(set(schedule.milestones)):
+        raise UserError(f"{name}.schedule.milestones must increase: {list(schedule.milestones)}")
+
+
+def _representation(representation: Representation) -> None:
+    """An auxiliary task brings batches of its own, which nothing else mixes or embeds."""
+    groups = getattr(representation.mixing, "groups", (0,))
+    if not groups:
+        raise UserError("representation.mixing.groups is empty: name at least one, such as [0], which is the input")
+    if isinstance(representation.auxiliary, NoAuxiliary):
+        return
+    if isinstance(representation.auxiliary, Bilateral) and isinstance(representation.whitening, ZCA):
+        raise UserError(
+            "representation.auxiliary is bilateral, whose branches are mixed before the head, and "
+            "representation.whitening is zca: set one of them to none"
+        )
+    if not isinstance(representation.mixing, NoMixing):
+        raise UserError(
+            f"representation.mixing is {representation.mixing.kind} and representation.auxiliary is "
+            f"{representation.auxiliary.kind}, which has batches of its own: set one of them to none"
+        )
+    if isinstance(representation.embedded, BatchEmbedded):
+        raise UserError(
+            f"representation.embedded is {representation.embedded.kind} and representation.auxiliary is "
+            f"{representation.auxiliary.kind}, which has batches of its own: set one of them to none"
+        )
+
+
+def _continued(classifier: Any) -> tuple[str, Continue | None]:
+    """How the training goes on from the branch, if it does, and the section that says so."""
+    if isinstance(classifier, Continue):
+        return "classifier", classifier
+    return "classifier.after", getattr(classifier, "after", None)
+
+
+def _heads(representation: Representation, classifier: Any) -> None:
+    where, continued = _continued(classifier)
+    later = continued.loss if continued else None
+    cosine = representation.head == "cosine"
+    for section, loss in (("representation", representation.loss), (where, later)):
+        if loss is not None and isinstance(loss, LDAM) != cosine:
+            raise UserError(
+                f"{section}.loss is {loss.kind} and representation.head is {representation.head}: LDAM's scale "
+                "and margins need the cosine head, and no other loss does; set representation.head to "
+                f"{'linear' if cosine else 'cosine'}"
+            )
+    new_head = isinstance(classifier, Retrain) and classifier.trained != "scale"
+    if cosine and not isinstance(classifier, Continue | NearestClassMean) and not new_head:
+        raise UserError(
+            f"classifier.kind {classifier.kind} rescales the weights or the bias of a linear head, but "
+            "representation.head is cosine: set it to linear"
+        )
+    if isinstance(classifier, Retrain) and isinstance(classifier.loss, LDAM):
+        raise UserError("classifier.loss is ldam, but a re-trained head is linear: use another loss")
+    if isinstance(representation.auxiliary, Bilateral) and getattr(classifier, "trained", "") == "last_block":
+        raise UserError(
+            "classifier.trained is last_block, but representation.auxiliary is bilateral, which has two of them: "
+            "set classifier.trained to head or all"
+        )
+
+
+def _interlude(where: str, continued: Continue, left: int) -> None:
+    if continued.interlude and continued.interlude.epochs >= left:
+        raise UserError(
+            f"{where}.interlude.epochs is {continued.interlude.epochs}, but {left} epochs follow the branch: "
+            "set it lower"
+        )
+
+
+def _nothing_left(where: str, representation: Representation, continued: Continue) -> None:
+    """A change that no epoch would see: the result would be another method's under this one's name."""
+    changed = [axis for axis in ("sampler", "loss", "weighting") if _differs(representation, continued, axis)]
+    changed += ["trained"] if continued.trained != "all" else []
+    changed += ["new_head"] if continued.new_head else []
+    if changed:
+        raise UserError(
+            f"{where}.{changed[0]} changes what is trained after the branch, but representation.branch is the last "
+            f"epoch: set it to an earlier one, or {where}.epochs to go on beyond it"
+        )
+
+
+def _differs(representation: Representation, continued: Continue, axis: str) -> bool:
+    value = getattr(continued, axis)
+    return value is not None and value != getattr(representation, axis)
+
+
+def _beyond(where: str, protocol: Protocol, representation: Representation, continued: Continue, branch: int) -> None:
+    """What is a function of t / T means nothing after T."""
+    reason = ""
+    there = [continued.sampler or representation.sampler, getattr(representation.embedded, "sampler", None)]
+    there += [representation.sampler] if branch > protocol.epochs else []
+    if (interlude := continued.interlude) and branch + interlude.epochs > protocol.epochs:
+        there.append(interlude.sampler)
+    there.append(getattr(representation.auxiliary, "sampler", None))
+    if isinstance(protocol.schedule, Cosine):
+        reason = "the cosine of protocol.schedule has reached 0 there"
+    elif isinstance(representation.auxiliary, Bilateral):
+        reason = "the alpha of representation.auxiliary has reached 0 there"
+    elif any(isinstance(sampler, ClassSampler) and sampler.kind == "progressive" for sampler in there):
+        reason = "the progressive sampler has become class-balanced there"
+    if reason:
+        raise UserError(
+            f"{where}.epochs goes on beyond protocol.epochs, {protocol.epochs}, but {reason}: set {where}.epochs to "
+            "null, and representation.branch to an epoch before the last"
+        )
+
+
+def _tau(classifier: TauNormalise, split: Split) -> None:
+    if classifier.tau is None and not (classifier.grid and split.holdout):
+        raise UserError(
+            "classifier.tau is null, so tau is chosen on held-out training images, but split.holdout is 0 or "
+            "classifier.grid is empty: set split.holdout, or fix classifier.tau"
+        )
+
+
+def _batches(protocol: Protocol, representation: Representation, classifier: Any) -> None:
+    for name, sampler in _samplers(representation, classifier):
+        if isinstance(sampler, ClassBalancedBatches) and protocol.batch_size % sampler.images:
+            raise UserError(
+                f"{name}.images is {sampler.images}, which does not divide protocol.batch_size, "
+                f"{protocol.batch_size}: change one of them"
+            )
+
+
+def _samplers(representation: Representation, classifier: Any) -> Iterator[tuple[str, Any]]:
+    yield "representation.sampler", representation.sampler
+    if isinstance(representation.embedded, BatchEmbedded):
+        yield "representation.embedded.sampler", representation.embedded.sampler
+    if isinstance(representation.auxiliary, AuxiliaryTasks | Bilateral):
+        yield "representation.auxiliary.sampler", representation.auxiliary.sampler
+    where, continued = _continued(classifier)
+    interlude = getattr(continued, "interlude", None)
+    for name, part in (("classifier", classifier), (where, continued), (f"{where}.interlude", interlude)):
+        yield f"{name}.sampler", getattr(part, "sampler", None)
+
+
+def branch_epoch(protocol: Protocol, representation: Representation, beyond: bool = False) -> int:
+    """Number of epochs that `represent` trains before `classify` takes over.
+
+    beyond: allow more than the protocol's epochs, all those after them at its last rate.
+    """
+    branch = representation.branch
+    start = 0
+    if branch.at == "end":
+        start = protocol.epochs
+    elif branch.at == "deferred":
+        start = protocol.epochs * 4 // 5
+    elif branch.at == "last_milestone":
+        if not isinstance(protocol.schedule, MultiStep) or not protocol.schedule.milestones:
+            raise UserError(
+                f"representation.branch.at is last_milestone, but protocol.schedule of '{protocol.name}' has no "
+                "milestones: use start or end"
+            )
+        start = protocol.schedule.milestones[-1]
+    epoch = start + branch.plus
+    if epoch < 1 or (epoch > protocol.epochs and not beyond):
+        raise UserError(
+            f"representation.branch ends at epoch {epoch}, but protocol.epochs is {protocol.epochs}: choose "
+            "representation.branch.plus so that it lies between 1 and protocol.epochs, or set classifier.epochs to go "
+            "on beyond them"
+        )
+    return epoch

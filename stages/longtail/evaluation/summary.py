@@ -1,0 +1,84 @@
+"""The small tables of reports/: means and standard deviations over seeds, all in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.longtail.prediction.accuracy import GROUPS, by_group
+from stages.longtail.prediction.accuracy import per_class as accuracy_per_class
+
+
+def metrics(matrices: Sequence[np.ndarray], history: pd.DataFrame, shots: Sequence[str]) -> dict[str, Any]:
+    """acc: the last epoch, which is the result. best: the epoch of the best test accuracy, chosen by looking at the
+    test set as much published code does; never the result. std and best_std: the sample's over seeds, with two or more.
+
+    matrices: a confusion matrix a seed. A group without classes is left out.
+    """
+    last = [by_group(accuracy_per_class(matrix), shots) for matrix in matrices]
+    best = [best_epoch(rows) for _, rows in history.groupby("seed", sort=False)]
+    result: dict[str, Any] = {"acc": _mean(last), "best": _mean(best), "seeds": len(matrices)}
+    if len(matrices) > 1:
+        result |= {"std": _std(last), "best_std": _std(best)}
+    return result
+
+
+def best_epoch(rows: pd.DataFrame) -> dict[str, float]:
+    """Test accuracies at the best tested epoch of one seed, with that epoch.
+
+    Where the head was made after the representation, among its rows alone: the representation's head is another method.
+    """
+    heads = rows[rows.part == "head"]
+    tested = (rows if heads.empty else heads).dropna(subset="test_all")
+    row = tested.loc[tested.test_all.idxmax()]
+    accuracies = {group: float(row[f"test_{group}"]) for group in GROUPS if pd.notna(row[f"test_{group}"])}
+    return {**accuracies, "epoch": float(row.epoch)}
+
+
+def per_class(matrices: Sequence[np.ndarray], classes: pd.DataFrame) -> pd.DataFrame:
+    accuracies = np.stack([accuracy_per_class(matrix) for matrix in matrices])
+    table = classes.assign(accuracy=accuracies.mean(0))
+    if len(matrices) > 1:
+        table["std"] = accuracies.std(0, ddof=1)
+    table = table.sort_values("count", ascending=False, kind="stable")
+    table.insert(0, "rank", range(1, len(table) + 1))
+    return table
+
+
+def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+    """Mean over the classes of their share of images whose label is among the k largest logits, percent.
+
+    logits (n, classes), labels int64 (n,). A tie counts for the label.
+    """
+    larger = (logits > np.take_along_axis(logits, labels[:, None], 1)).sum(1)
+    sizes = np.bincount(labels)
+    hits = np.bincount(labels, weights=larger < k, minlength=len(sizes))
+    return float(100 * (hits / sizes).mean())
+
+
+def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """int64 (classes, classes): rows are true classes, columns predicted ones. predicted, labels: int64 (n,)."""
+    pairs = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return pairs.reshape(classes, classes)
+
+
+def shots(metrics: dict[str, Any]) -> pd.DataFrame:
+    values = {group: metrics["acc"][group] for group in GROUPS if group in metrics["acc"]}
+    return pd.DataFrame({"group": values.keys(), "accuracy": values.values()})
+
+
+def confusion(matrix: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """An image a row, as DVC's confusion template wants it."""
+    actual, predicted = np.divmod(np.repeat(np.arange(matrix.size), matrix.ravel()), len(names))
+    return pd.DataFrame({"actual": [names[i] for i in actual], "predicted": [names[i] for i in predicted]})
+
+
+def _mean(values: list[dict[str, float]]) -> dict[str, Any]:
+    return {key: round(float(np.mean([value[key] for value in values])), 4) for key in values[0]}
+
+
+def _std(values: list[dict[str, float]]) -> dict[str, float]:
+    return {key: round(float(np.std([value[key] for value in values], ddof=1)), 4) for key in values[0]}

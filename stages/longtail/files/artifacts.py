@@ -1,0 +1,116 @@
+"""Files that appear whole or not at all: each is written beside its place, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from stages.longtail.console.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing bytes; it takes its name only if the block ends without an exception.
+
+    An OSError names `path`: a full disk has no file name, and that of the partial file means nothing to a person.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:  # not json, or not text at all
+        raise UserError(f"{path} is not valid json ({error}): delete it and run the stage that makes it") from error
+
+
+def read_meta(raw: Path) -> dict[str, Any]:
+    """What the download stage says of its arrays: classes, mean, std and digest."""
+    path = raw / "meta.json"
+    meta = read_json(path)
+    missing = {"classes", "mean", "std", "digest"} - set(meta if isinstance(meta, dict) else [])
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: delete it and run the download stage")
+    return meta
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Floats keep six digits: enough for every figure, and small, stable diffs in git."""
+    write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Every value as text, the empty one included; callers turn columns into numbers."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # pandas' own errors are some, and what is not text at all
+        raise UserError(f"{path} is no csv file ({error}): restore it, or run the stage that makes it") from error
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as file:
+        # Through write alone: given the file, numpy writes past Python, and a full disk is an error without a number.
+        np.save(cast(Any, SimpleNamespace(write=file.write)), array, allow_pickle=False)
+
+
+def write_rows(path: Path, rows: Any) -> None:
+    """What write_array writes, row by row: `rows` has a shape and a dtype, and need never be in memory as a whole."""
+    header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": tuple(rows.shape)}
+    with atomic(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            file.write(np.ascontiguousarray(row).data)
+
+
+def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # numpy's header is Python, so a damaged one fails in many ways
+        raise UserError(f"{path} is damaged ({error}): delete it and run the stage that makes it") from error
+
+
+def digest(path: Path, algorithm: str = "sha256", *, progress: Callable[[int], Any] | None = None) -> str:
+    """Hex digest of a file's bytes, read in 1 MiB pieces."""
+    state = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            state.update(piece)
+            if progress:
+                progress(len(piece))
+    return state.hexdigest()

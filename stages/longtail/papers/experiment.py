@@ -1,0 +1,62 @@
+"""table.md: the current experiment beside the published number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from stages.longtail.configuration.parameters import Params
+from stages.longtail.prediction.accuracy import GROUPS
+
+
+def table(
+    params: Params,
+    metrics: dict[str, Any],
+    classes: pd.DataFrame,
+    where: str,
+    published: dict[str, float],
+    changed: list[str],
+) -> str:
+    """Markdown. where, published: see published.cell; changed: see preset.deviations."""
+    rows = []
+    for group in GROUPS:
+        if group in metrics["acc"]:
+            last = metrics["acc"][group]
+            size = len(classes) if group == "all" else int((classes["shot"] == group).sum())
+            printed = published.get(group)
+            rows.append(
+                {
+                    "classes": group,
+                    "number of classes": size,
+                    "last epoch": _pm(last, metrics.get("std", {}).get(group)),
+                    "best test epoch": _pm(metrics["best"][group], metrics.get("best_std", {}).get(group)),
+                    "published": "-" if printed is None else f"{printed:.1f}",
+                    "last - published": "-" if printed is None else f"{last - printed:+.1f}",
+                }
+            )
+    split, protocol = params.split, params.protocol
+    profile = "all images" if split.profile == "none" else f"{split.profile} profile, ratio {split.ratio:g}"
+    lines = [
+        f"# {params.method} on {params.dataset.name}",
+        "",
+        pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
+        "",
+        f"Top-1 accuracy, percent; a group's is the mean of its classes'. {params.dataset.name}, {profile}, "
+        f"{classes['count'].sum()} training images, {classes['count'].max()} to {classes['count'].min()} a class; "
+        f"many-shot above {split.many}, few-shot below {split.few}.",
+        f"Protocol `{protocol.name}`: {protocol.backbone}, {protocol.epochs} epochs, batch {protocol.batch_size}. "
+        f"Seeds {', '.join(map(str, params.seeds))}. The last epoch is the result; the best test epoch is chosen by "
+        "looking at the test set, and stands here because published code often prints it.",
+    ]
+    if where:
+        lines.append(f"Published: {where}.")
+    elif changed:
+        lines.append(f"Not the presets as they are, so beside no published number: {'; '.join(changed)}.")
+    else:
+        lines.append("No published number has this method, data set, profile, ratio and protocol.")
+    return "\n".join(lines) + "\n"
+
+
+def _pm(mean: float, std: float | None) -> str:
+    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"

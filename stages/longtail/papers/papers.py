@@ -1,0 +1,76 @@
+"""All pages of the papers' rooms, what is missing in them, and whether a cell got worse."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.longtail.configuration.schema import suggest
+from stages.longtail.console.errors import UserError
+from stages.longtail.papers import campaign, layout, results, room, scoreboard
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--papers", action="store_true", help="write the tables of all papers")
+    parser.add_argument("--paper", metavar="NAME", help="write the tables of one, such as switching")
+    parser.add_argument("--missing", action="store_true", help="list the runs without results instead")
+    parser.add_argument("--check", nargs="?", const="HEAD", metavar="REV", help="compare with a revision (HEAD)")
+
+
+def main(args: Any) -> None:
+    known = sorted(path.stem for path in args.published.glob("*.csv"))
+    if args.paper and args.paper not in known:
+        raise UserError(f"--paper {args.paper} has no file in {args.published}{suggest(args.paper, known)}")
+    cells = {
+        paper: results.cells(paper, args.published, args.reports, args.conf)
+        for paper in known
+        if (args.reports / paper / "params.yaml").is_file()
+    }
+    chosen = [args.paper] if args.paper else list(cells)
+    if args.missing:
+        for paper in chosen:
+            frame = campaign.missing(cells[paper], args.reports / paper, args.conf)
+            total = frame["images (millions)"].sum()
+            print(f"{paper}: {len(frame)} runs missing, {total:.1f} million images to train\n")
+            print(frame.to_markdown(index=False) + "\n")
+    elif args.check:
+        check({paper: cells[paper] for paper in chosen}, args.reports, args.check)
+    else:
+        for paper in chosen:
+            folder = args.reports / paper
+            layout.write(paper, cells[paper], folder)
+            room.write(paper, cells[paper], folder, args.reports / "DISCREPANCIES.md")
+        scoreboard.write(cells, args.reports)
+
+
+def check(papers: dict[str, pd.DataFrame], reports: Path, revision: str) -> None:
+    """Raise UserError naming the cells that were within their tolerance at `revision` and are not any more."""
+    worse = []
+    for paper, cells in papers.items():
+        for number, mine in cells.groupby("table"):
+            path = reports / paper / f"table{int(number)}.csv"
+            done = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, text=True)
+            if done.returncode:
+                if "exists on disk, but not in" in done.stderr or "does not exist in" in done.stderr:
+                    continue  # a table that the revision has not
+                raise UserError(f"git show {revision}:{path} failed: {done.stderr.strip()}")
+            before = pd.read_csv(io.StringIO(done.stdout))
+            now = layout.tidy(mine)
+            keys = ["row", *layout.HEADERS, "variant"]
+            now_within = {_key(row, keys): row.last_within for _, row in now.iterrows()}
+            for _, row in before.iterrows():
+                was = str(row.last_within) == "True"
+                if was and str(now_within.get(_key(row, keys))) != "True":
+                    worse.append(f"{paper} table {int(number)} '{row.row}' ({row.run})")
+    if worse:
+        raise UserError(f"within the tolerance at {revision}, but no longer: {'; '.join(worse)}")
+    print(f"every cell that was within its tolerance at {revision} still is")
+
+
+def _key(row: pd.Series, names: list[str]) -> tuple[str, ...]:
+    return tuple(f"{row[name]:g}" if isinstance(row[name], float | int) else str(row[name] or "nan") for name in names)

@@ -1,0 +1,47 @@
+"""Where the parameters of an experiment leave the presets that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.longtail.configuration.composition import compose
+from stages.longtail.configuration.parameters import Params
+
+# What decides a result; the cell of the table itself (profile, ratio), the seeds and the machine do not count.
+COMPARED = ("dataset", "split", "protocol", "representation", "classifier")
+FREE = {"dataset.root", "dataset.watch", "split.profile", "split.ratio"}
+
+
+def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """Keys whose values differ from the presets of this dataset, protocol and method, as 'key: preset -> value'.
+
+    overrides: of the presets, such as representation.branch.plus=5, in hydra's words.
+    """
+    groups = [
+        f"dataset={params.dataset.name}",
+        f"protocol={params.protocol.name}",
+        f"method={params.method}",
+    ]
+    for group_and_name in groups:
+        group, name = group_and_name.split("=")
+        if not (conf / group / f"{name}.yaml").is_file():
+            return [f"{group} '{name}' is no preset"]
+    preset = _flat(compose([*groups, *overrides], conf))
+    actual = _flat({name: params.plain(name) for name in COMPARED})
+    keys = [key for key in {**preset, **actual} if key.split(".")[0] in COMPARED and key not in FREE]
+    return [
+        f"{key}: {preset.get(key, 'absent')} -> {actual.get(key, 'absent')}"
+        for key in keys
+        if preset.get(key, "absent") != actual.get(key, "absent")
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    result: dict[str, Any] = {}
+    for key, inner in value.items():
+        result |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return result

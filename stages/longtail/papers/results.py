@@ -1,0 +1,127 @@
+"""Every published cell beside what its run gave: reports/<paper>/metrics/ holds the runs, params.yaml names them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.files.artifacts import read_csv
+from stages.longtail.papers import grid, published
+from stages.longtail.prediction.accuracy import GROUPS
+
+MEASURED = ["last", "last_std", "best", "best_std"]
+FRACTIONS = ("bias2", "variance", "total_error")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left in git."""
+
+    metrics: dict[str, Any]
+    classes: pd.DataFrame
+
+
+def read_runs(folder: Path) -> dict[str, Run | None]:
+    """The runs that a paper's params.yaml names, each with its results, or None where it was not run."""
+    path = folder / "params.yaml"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: write it with python -m stages.longtail.papers.grid")
+    names = yaml.safe_load(path.read_text())
+    result: dict[str, Run | None] = {}
+    for name in [*names.get("runs", {}), *names.get("alone", {})]:
+        metrics = folder / "metrics" / name / "metrics.json"
+        result[name] = None
+        if metrics.is_file():
+            result[name] = Run(_json(metrics), read_csv(metrics.with_name("per_class.csv")))
+    return result
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path} is damaged: restore it with git, or delete it and run its stage again") from None
+
+
+def cells(paper: str, folder: Path, reports: Path, conf: Path) -> pd.DataFrame:
+    """The published cells of a paper, with the columns run, last, last_std, best, best_std, seeds, tolerance, schedule.
+
+    run is '' where no preset runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit,
+    NaN where nothing was run or measured.
+    """
+    frame = published.read(folder / f"{paper}.csv", conf).assign(paper=paper)
+    runs = read_runs(reports / paper)
+    rows = []
+    for _, cell in frame.iterrows():
+        name = grid.run_name(cell)
+        if name and name not in runs:
+            raise UserError(
+                f"{reports / paper / 'params.yaml'} has no run '{name}', which table {cell.table:g} needs: write the "
+                "grids again with python -m stages.longtail.papers.grid"
+            )
+        run = runs.get(name)
+        measured = measure(cell, run) if run else {}
+        seeds = run.metrics["seeds"] if run else 0
+        more = {"seeds": seeds, "tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
+        rows.append({"run": name, **dict.fromkeys(MEASURED), **measured, **more})
+    return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(MEASURED, float)))
+
+
+def schedule(cell: pd.Series, conf: Path) -> str:
+    """Epochs of a cell's recipe: its protocol's, or what its row says instead."""
+    given = [part.split("=")[1] for part in cell.overrides.split() if part.startswith("protocol.epochs=")]
+    return given[0] if given else str(_protocol(conf / f"protocol/{cell.protocol}.yaml")["epochs"])
+
+
+@cache
+def _protocol(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())["protocol"]
+
+
+def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
+    """last, last_std, best, best_std of one cell, those that the run has."""
+    metrics, group = run.metrics, cell.group
+    if cell.measure == "top1" and group in GROUPS:
+        scale = 0.01 if cell.variant.endswith(published.FRACTION) else 1
+        kinds = {"last": "acc", "last_std": "std", "best": "best", "best_std": "best_std"}
+        values = {ours: metrics.get(kind, {}).get(group) for ours, kind in kinds.items()}
+        return {ours: None if value is None else scale * value for ours, value in values.items()}
+    if cell.measure == "top5":
+        return {"last": metrics.get("top5", {}).get(group), "last_std": metrics.get("top5_std", {}).get(group)}
+    if group.startswith("class"):
+        row = run.classes[run.classes["class"] == group.removeprefix("class")]
+        column = {"cardinality": "count"}.get(cell.measure, cell.measure)
+        return {"last": float(row[column].iloc[0])} if column in row and len(row) else {}
+    return {"last": metrics.get(cell.measure)}
+
+
+def tolerance(cell: pd.Series) -> float:
+    """The least difference that counts, in the published unit: a point, 0.01 of a fraction, else a tenth of it."""
+    if cell.measure in ("top1", "top5"):
+        return 0.01 if cell.variant.endswith(published.FRACTION) else 1.0
+    if cell.measure in FRACTIONS:
+        return 0.01
+    return abs(float(cell.value)) / 10
+
+
+def within(frame: pd.DataFrame, which: str) -> pd.Series:
+    """True where |ours - published| <= max(tolerance, 2 std), False where not, NA where not run. which: last, best."""
+    limit = frame[["tolerance"]].assign(std=2 * frame[f"{which}_std"]).max(axis=1)
+    difference = (frame[which] - frame.value).abs()
+    return (difference <= limit + 1e-9).astype("boolean").where(frame[which].notna())
+
+
+def between(frame: pd.DataFrame) -> pd.Series:
+    """True where the published number is above our last epoch's and at most our best test epoch's; NA as in `within`.
+
+    As a number would be whose epoch was chosen on the test set.
+    """
+    found = (frame["last"] < frame.value) & (frame.value <= frame.best)
+    return found.astype("boolean").where(frame["last"].notna() & frame.best.notna())

@@ -1,0 +1,70 @@
+"""Class counts of the imbalance profiles, and the draw of the subset that has them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.longtail.configuration.recipe import Split
+from stages.longtail.console.errors import UserError
+
+
+def class_counts(profile: str, ratio: float, n_max: int, classes: int) -> np.ndarray:
+    """Images to keep of each class, int64 (classes,), largest first.
+
+    exp: n_i = int(n_max * ratio ** (-i / (classes - 1))) (Cui et al. 2019, Cao et al. 2019).
+    step: the first classes // 2 keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
+    """
+    if profile == "exp":
+        counts = [int(n_max * ratio ** (-i / max(1, classes - 1))) for i in range(classes)]
+    else:
+        counts = [n_max if i < classes // 2 else int(n_max / ratio) for i in range(classes)]
+    return np.array(counts, np.int64)
+
+
+def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and indices held out, both int64 into `labels`, in the order in which they were drawn.
+
+    One RandomState(seed) shuffles the indices of each class in turn and the first n_i are kept: the draw of the public
+    code of Cao et al., which most papers share. Held-out images are the last of each shuffled class, and leave less for
+    an n_max that is null: a subset with a hold-out is not the papers', it is there to choose tau on.
+    """
+    sizes = np.bincount(labels, minlength=len(names))
+    available = sizes - split.holdout
+    for name, size, left in zip(names, sizes, available, strict=True):
+        if left < 1:
+            raise UserError(
+                f"split.holdout is {split.holdout}, but class '{name}' has {size} images: set split.holdout below that"
+            )
+    if split.profile == "none":
+        if split.ratio != 1 or split.n_max is not None:
+            raise UserError("split.profile is none, which keeps every image: set split.ratio=1 and split.n_max=null")
+        wanted = available
+    else:
+        wanted = class_counts(split.profile, split.ratio, split.n_max or max(1, int(available.min())), len(names))
+    for name, size, left, want in zip(names, sizes, available, wanted, strict=True):
+        if want < 1:
+            raise UserError(
+                f"split.ratio {split.ratio:g} leaves class '{name}' without a training image: lower it, or raise "
+                "split.n_max"
+            )
+        if want > left:
+            reserved = f", {split.holdout} of them held out by split.holdout" if split.holdout else ""
+            raise UserError(
+                f"split.n_max asks for {want} images of class '{name}', which has {size}{reserved}: set split.n_max "
+                f"to at most {available.min()}, or to null"
+            )
+    random = np.random.RandomState(split.seed)
+    kept, held = [], []
+    for label, want in enumerate(wanted):
+        rows = np.flatnonzero(labels == label)
+        random.shuffle(rows)
+        kept.append(rows[:want])
+        held.append(rows[len(rows) - split.holdout :])
+    return np.concatenate(kept), np.concatenate(held)
+
+
+def shots(counts: np.ndarray, many: int, few: int) -> list[str]:
+    """many-shot: above `many` training images; few-shot: below `few`; medium-shot: between (Kang et al. 2020)."""
+    if few > many + 1:
+        raise UserError(f"split.few is {few}, above split.many, {many}: a class would be both; set few to at most many")
+    return ["many" if n > many else "few" if n < few else "medium" for n in counts]

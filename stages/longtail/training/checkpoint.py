@@ -1,0 +1,153 @@
+"""Checkpoints: the files that stages hand on, and the scratch copies from which an interrupted stage goes on."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.files.artifacts import atomic
+from stages.longtail.provenance import imports
+
+LOADING = threading.Lock()  # what is done with warnings is done to all threads
+SCRATCH = Path(os.environ.get("LONGTAIL_SCRATCH") or ".scratch")
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values: the same bytes for the same content, whatever objects hold it.
+
+    Serialised in memory first, so that a full disk is an ordinary OSError.
+    """
+    buffer = io.BytesIO()
+    torch.save(_canonical(content), buffer)
+    with atomic(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def _canonical(value: Any) -> Any:
+    """A copy in which equal strings are one object and tensors are compact: pickle writes shared objects only once."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return sys.intern(value) if isinstance(value, str) else value
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without ever unpickling code. Raises UserError if it is cut short or no checkpoint."""
+    content = io.BytesIO(path.read_bytes())  # read here: torch, too, raises OSError where a file is damaged
+    try:
+        with LOADING, warnings.catch_warnings(action="ignore"):
+            return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes fail in many ways: KeyError, struct.error, AssertionError...
+        raise UserError(
+            f"{path} is cut short or no checkpoint: delete it and run again the stage that makes it"
+        ) from error
+
+
+def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """The states of these seeds from the checkpoint that a stage handed on."""
+    content = load(path)
+    if not isinstance(content, dict) or not isinstance(states := content.get("seeds"), dict):
+        raise UserError(f"{path} is no checkpoint of a stage: delete it and run again the stage that makes it")
+    for seed in seeds:
+        if seed not in states:
+            raise UserError(f"{path} has no seed {seed}, which `seeds` asks for: run again the stage that makes it")
+    return {seed: states[seed] for seed in seeds}
+
+
+def recipe_key(**parts: Any) -> str:
+    """A hash of all that decides the weights: parameters, data, the code that trains, the libraries that draw."""
+    parts["code"] = [imports.digest("stages.represent"), imports.digest("stages.classify")]
+    parts["versions"] = [torch.__version__, np.__version__]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+class Scratch:
+    """The checkpoints of one seed of one recipe: the last finished epoch, and every epoch at which a stage ended.
+
+    Other recipes have other keys, hence other folders. Nothing here is needed for a result: deleting .scratch/ only
+    costs the time to train again.
+    """
+
+    EVERY = 1.0  # seconds: of epochs that take less not all are written, as that would take as long as they do
+
+    def __init__(self, key: str, seed: int):
+        self.folder = SCRATCH / key / f"seed-{seed}"
+        self.pending: tuple[dict[str, Any], bool] | None = None
+        self.written = -self.EVERY
+        self.first, self.began, self.facts = 0, time.perf_counter(), dict[str, Any]()
+
+    def latest(self, limit: int) -> dict[str, Any] | None:
+        """The newest checkpoint of an epoch not after `limit`."""
+        while True:
+            kept = {int(path.stem.removeprefix("epoch-")): path for path in self.folder.glob("epoch-*.pt")}
+            usable = [epoch for epoch in kept if epoch <= limit]
+            if not usable:
+                return None
+            try:
+                return load(kept[max(usable)])
+            except FileNotFoundError:  # another stage of the same recipe, at the same time, has gone on from it
+                continue
+
+    def begin(self, first: int, facts: dict[str, Any]) -> None:
+        """The epochs after `first` come about now, and so; for `notes`."""
+        self.first, self.began, self.facts = first, time.perf_counter(), facts
+
+    def keep(self, state: dict[str, Any], stage_ends: bool) -> None:
+        """Keep `state` of state["epoch"]: written now if EVERY seconds have passed, else by the next one or `close`."""
+        self.pending = state, stage_ends
+        if stage_ends or time.perf_counter() - self.written >= self.EVERY:
+            self.close()
+        else:
+            self.pending = copy.deepcopy(state), stage_ends  # training goes on with what `state` holds
+
+    def close(self) -> None:
+        """Write what is kept in memory alone: to be called however a training ends."""
+        if self.pending:
+            try:
+                self._write(*self.pending)
+                self._note(self.pending[0]["epoch"])
+            except Exception:
+                self.pending = None  # a full disk is not tried again; an interrupted write is
+                raise
+            self.pending, self.written = None, time.perf_counter()
+
+    def _write(self, state: dict[str, Any], stage_ends: bool) -> None:
+        """The rolling checkpoint before this one goes, those at which a stage ended stay."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"epoch-{state['epoch']}.pt"
+        save(self.folder / name, state)
+        rolling = self.folder / "rolling"
+        before = rolling.read_text() if rolling.exists() else ""
+        if before and before != name:
+            (self.folder / before).unlink(missing_ok=True)
+        rolling.write_text("" if stage_ends else name)
+
+    def _note(self, last: int) -> None:
+        seconds = round(time.perf_counter() - self.began, 1)
+        with atomic(self.folder / f"part-{self.first}.json") as file:
+            file.write(json.dumps({"epochs": [self.first + 1, last], "seconds": seconds, **self.facts}).encode())
+
+    def notes(self, after: int, last: int) -> list[dict[str, Any]]:
+        """How the epochs after `after` up to `last` came about, in their order: a part for each that began."""
+        parts = [json.loads(path.read_text()) for path in self.folder.glob("part-*.json")]
+        return sorted(
+            (part for part in parts if after < part["epochs"][0] and part["epochs"][1] <= last),
+            key=lambda part: part["epochs"],
+        )

@@ -1,0 +1,80 @@
+"""What a method mixes inside a batch: z~_n = (1 - l_n) z_n + l_n z_p(n), images or feature maps, and perhaps labels.
+
+MFW is `procrustean` Algorithm 1; mixup, manifold mixup and Remix are those it is compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.longtail.configuration.recipe import MajorFeatureWeakening, Mixing, Mixup, NoMixing
+
+
+def mfw_class_weight(counts: np.ndarray, beta: float, deviation: str) -> np.ndarray:
+    """s(N_c) = 0.5 * sigmoid((N_c - mu) / (beta * gamma)), float64 (classes,), in [0, 0.5] (`procrustean` Eq. 12).
+
+    mu is the geometric mean of the counts. gamma is their geometric standard deviation, exp(std(log N)), or their
+    arithmetic one, both of the population. Equal counts, whose arithmetic gamma is 0, give 0.25.
+    """
+    logs = np.log(counts)
+    mu = np.exp(logs.mean())
+    gamma = np.exp(logs.std()) if deviation == "geometric" else counts.std()
+    z = np.divide(counts - mu, beta * gamma, out=np.zeros(len(counts)), where=gamma > 0)
+    return 0.5 / (1 + np.exp(-np.clip(z, -500, 500)))
+
+
+def remix_label_share(own: np.ndarray, other: np.ndarray, kept: np.ndarray, kappa: float, tau: float) -> np.ndarray:
+    """The share of an image's own label, Remix's lambda_y, float64 (n,) (Chou et al. 2020, Eq. 7).
+
+    own, other: training counts of the image's class and of its partner's, (n,); kept: the share of its own pixels.
+    """
+    larger = (own >= kappa * other) & (kept < tau)
+    smaller = (other >= kappa * own) & (1 - kept < tau)
+    return np.where(larger, 0.0, np.where(smaller, 1.0, kept))
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """An epoch's draws, an entry an image: lambda, the partner's position in its batch, and the share of the image's
+    own label (None: labels stay). `groups`, an entry a batch: mix after this group of convolutions."""
+
+    share: np.ndarray
+    partner: np.ndarray
+    label_share: np.ndarray | None
+    groups: np.ndarray
+
+
+def draw(mixing: Mixing, counts: np.ndarray, labels: np.ndarray, batch: int, random: np.random.Generator) -> Mixed:
+    """For an epoch in order, labels (n,). counts (classes,): training images of each class."""
+    assert not isinstance(mixing, NoMixing)
+    number = np.arange(len(labels)) // batch
+    share = random.beta(mixing.alpha, mixing.alpha, len(labels))
+    # A sort by (batch, random key) permutes every batch within itself.
+    partner = np.lexsort((random.random(len(labels)), number)) - number * batch
+    label_share: np.ndarray | None = None
+    groups: tuple[int, ...]
+    if isinstance(mixing, MajorFeatureWeakening):
+        groups = (mixing.group,)
+        share = share * mfw_class_weight(counts, mixing.beta, mixing.deviation)[labels]
+    elif isinstance(mixing, Mixup):
+        groups, label_share = mixing.groups, 1 - share
+    else:
+        groups = mixing.groups
+        other = counts[labels[partner + number * batch]]
+        label_share = remix_label_share(counts[labels], other, 1 - share, mixing.kappa, mixing.tau)
+    return Mixed(
+        share.astype(np.float32),
+        partner,
+        None if label_share is None else label_share.astype(np.float32),
+        random.choice(groups, -(-len(labels) // batch)),
+    )
+
+
+def mix(features: Tensor, share: Tensor, partner: Tensor) -> Tensor:
+    """Mix a batch of images or feature maps (b, ...), given lambda (b,) and the partners (b,)."""
+    weight = share.view(-1, *[1] * (features.dim() - 1)).to(features.dtype)
+    return torch.lerp(features, features[partner], weight)

@@ -1,0 +1,57 @@
+"""One `Phase` says what is trained and how, for a stretch of epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stages.longtail.configuration.recipe import (
+    Auxiliary,
+    Embedded,
+    Loss,
+    Mixing,
+    NoAuxiliary,
+    NoMixing,
+    NotEmbedded,
+    Protocol,
+    Sampler,
+    Schedule,
+    Weighting,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Everything about a stretch of training but the data, the seed and the network."""
+
+    name: str  # represent or classify, for the progress bar
+    sampler: Sampler
+    loss: Loss
+    weighting: Weighting
+    schedule: Schedule
+    lr: float
+    weight_decay: float
+    momentum: float
+    batch_size: int
+    epochs: int  # that the schedule counts
+    augment: str
+    stop: int  # epochs completed when this phase ends; fewer than `epochs` where another takes over
+    last: int  # epoch that is tested whatever the interval between tests: the last of the run
+    embedded: Embedded = field(default=NotEmbedded())
+    mixing: Mixing = field(default=NoMixing())
+    auxiliary: Auxiliary = field(default=NoAuxiliary())
+    stream: int = 0  # of random draws; see draws.generator
+    trained: Literal["all", "last_block", "head", "scale"] = "all"  # the rest is frozen, in evaluation mode
+
+    @classmethod
+    def of_protocol(cls, protocol: Protocol, **axes: Any) -> Phase:
+        return cls(
+            schedule=protocol.schedule,
+            lr=protocol.lr,
+            weight_decay=protocol.weight_decay,
+            momentum=protocol.momentum,
+            batch_size=protocol.batch_size,
+            epochs=protocol.epochs,
+            augment=protocol.augment,
+            **{"last": protocol.epochs, **axes},
+        )

@@ -1,0 +1,377 @@
+"""What follows a representation: each classifier applied to a small one, trained here."""
+
+import copy
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from stages.longtail.classification import classifiers
+from stages.longtail.configuration import parameters
+from stages.longtail.configuration.recipe import (
+    AuxiliaryTasks,
+    BatchEmbedded,
+    Bilateral,
+    ClassSampler,
+    CrossEntropy,
+    EffectiveNumber,
+    Mixup,
+    NoWeighting,
+)
+from stages.longtail.data import random_draws, samplers
+from stages.longtail.data.batches import Batches, Images
+from stages.longtail.data.subsets import Subset
+from stages.longtail.models import network as networks
+from stages.longtail.runtime.devices import Compute
+from stages.longtail.training.phase import Phase
+from stages.longtail.training.session import Session
+
+CPU = Compute(torch.device("cpu"), "fp32")
+RETRAIN = {"kind": "retrain", "sampler": "balanced", "loss": "cross_entropy", "epochs": 2, "lr": 0.1}
+RETRAIN |= {"weighting": "none"}
+RETRAIN |= {"weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}}
+HEAD, SCALE = RETRAIN | {"trained": "head"}, RETRAIN | {"trained": "scale"}
+CONTINUE = {"kind": "continue", "sampler": None, "loss": None, "weighting": None}
+INSTANCE, BALANCED, REVERSED = (ClassSampler(kind) for kind in ("instance", "balanced", "reversed"))
+PLAIN = {"loss": CrossEntropy(), "weighting": NoWeighting()}
+GRID = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
+
+
+@pytest.fixture
+def session_of(tmp_path, change, monkeypatch):
+    """A function that opens a session on random images, its checkpoints in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    labels = random.permutation(np.repeat([0, 1, 2], [50, 30, 20]))
+    pixels = (random.integers(0, 150, (100, 8, 8, 1)) + 40 * labels[:, None, None, None]).astype(np.uint8)
+    images = Images(pixels, labels, [], [0.5], [0.25])
+    kept, held, test = np.split(np.arange(100), [60, 75])
+    counts = np.bincount(labels[kept])
+    classes = pd.DataFrame({"class": range(3), "name": list("abc"), "count": counts, "shot": ["many", "many", "few"]})
+
+    def open_session(classifier, **changes):
+        branch = {"representation__branch": {"at": "start", "plus": 2}}
+        settings = change(split__holdout=1, **branch | changes) | {"classifier": classifier}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+        train, validate, evaluate = (
+            Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))
+        )
+        loaded, subset = parameters.load(tmp_path / "params.yaml"), Subset(kept, held, classes)
+        return Session(loaded, CPU, train, validate, evaluate, subset, 1, "data", tmp_path)
+
+    return open_session
+
+
+def represented(session, stop=2, **axes):
+    """The state of a representation trained for `stop` epochs."""
+    protocol, axes = session.params.protocol, {"sampler": INSTANCE, "stop": stop, **axes}
+    same = {axis: getattr(session.params.representation, axis) for axis in ("mixing", "embedded", "auxiliary")}
+    phase = Phase.of_protocol(protocol, name="represent", **same, **PLAIN, **axes)
+    key = session.trajectory()
+    return session.train_seed(0, phase, key, lambda: networks.create(session.architecture, 0)) | {"trajectory": key}
+
+
+def forget(session):
+    """Remove the checkpoints that would save training anew."""
+    shutil.rmtree(session.params.path.parent / ".scratch")
+
+
+def changed(before, after):
+    names = before["network"].keys() & after["network"].keys()
+    return {name for name in names if not torch.equal(before["network"][name], after["network"][name])}
+
+
+def equal(first, second):
+    return not changed(first, second) and first["network"].keys() == second["network"].keys()
+
+
+def test_crt_trains_a_new_head_and_nothing_else(session_of):
+    session = session_of(HEAD)
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    assert changed(state, result) == {"head.weight", "head.bias"}
+    assert result["history"] == state["history"]
+    assert [row["epoch"] for row in result["head_history"]] == [1, 2]
+    assert [row["lr"] for row in result["head_history"]] == pytest.approx([0.1, 0.05])
+
+
+def test_crt_starts_from_a_new_head_and_not_from_the_old_one(session_of):
+    session = session_of(HEAD)
+    state = represented(session)
+    first = classifiers.classify(session, 0, state)
+    forget(session)
+    state["network"]["head.weight"] += 1
+    assert equal(classifiers.classify(session, 0, state), first)
+
+
+@pytest.mark.parametrize("classifier", [HEAD, SCALE])
+def test_retraining_uses_its_own_sampler_and_its_own_stream_of_draws(session_of, monkeypatch, classifier):
+    session = session_of(classifier)
+    state, seen = represented(session), set()
+    order, generator = samplers.order, random_draws.generator
+
+    def stream(seed, epoch, purpose, phase):
+        seen.add((seed, epoch, phase))
+        return generator(seed, epoch, purpose, phase)
+
+    def sampled(sampler, *arguments):
+        seen.add(sampler)
+        return order(sampler, *arguments)
+
+    monkeypatch.setattr(random_draws, "generator", stream)
+    monkeypatch.setattr(samplers, "order", sampled)
+    classifiers.classify(session, 0, state)
+    assert seen == {BALANCED, (0, 0, 1), (0, 1, 1)}
+
+
+@pytest.fixture
+def phases(monkeypatch):
+    """The phases that are trained, in their order, without training them."""
+    seen = []
+
+    def train_seed(session, seed, phase, key, begin, state=None):
+        seen.append(phase)
+        return {**(state or {}), "history": [], "epoch": phase.stop}
+
+    monkeypatch.setattr(Session, "train_seed", train_seed)
+    return seen
+
+
+STATE = {"epoch": 2, "history": [], "trajectory": "its key", "momentum": {}}
+
+
+def test_retraining_takes_rate_decay_and_epochs_from_the_classifier_and_the_rest_from_the_protocol(session_of, phases):
+    classifier = HEAD | {"weight_decay": 0.25, "lr": 0.3, "epochs": 7}
+    classifiers.classify(session := session_of(classifier, protocol__batch_size=24), 0, STATE)
+    (phase,) = phases
+    assert (phase.weight_decay, phase.lr, phase.epochs, phase.stop, phase.last) == (0.25, 0.3, 7, 7, 7)
+    assert (phase.batch_size, phase.momentum, phase.augment) == (24, 0.9, session.params.protocol.augment)
+    assert (phase.trained, phase.sampler, phase.stream) == ("head", BALANCED, 1)
+
+
+def test_the_rate_of_retraining_can_be_scaled(session_of, phases):
+    classifiers.classify(session_of(HEAD | {"lr": 0.3, "lr_scale": 0.1}), 0, STATE)
+    assert phases[0].lr == pytest.approx(0.03)
+
+
+def test_retraining_mixes_nothing_embeds_nothing_and_has_no_auxiliary_task(session_of, phases):
+    for axis, value in (("mixing", "mixup"), ("embedded", "bet"), ("auxiliary", "tasks")):
+        classifiers.classify(session_of(HEAD, **{f"representation__{axis}": value}), 0, STATE)
+    assert {(phase.mixing.kind, phase.embedded.kind, phase.auxiliary.kind) for phase in phases} == {("none",) * 3}
+
+
+@pytest.mark.parametrize("trained", ["last_block", "all"])
+def test_the_last_block_or_all_is_retrained_with_a_new_head(session_of, trained):
+    """`decoupling` Table 1: LB+C and B+C. At a rate next to nothing what comes out is what training starts from."""
+    classifier = RETRAIN | {"trained": trained, "epochs": 1}
+    session = session_of(classifier)
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    names = {name for name in state["network"] if trained == "all" or name.startswith(("groups.3.0.", "head."))}
+    assert changed(state, result) == names
+    assert set(result["momentum"]) == {name for name in names if "running" not in name and "num_" not in name}
+
+    still = classifiers.classify(session_of(classifier | {"lr": 1e-12}), 0, state)
+    fresh = classifiers.classify(session_of(HEAD | {"lr": 1e-12}), 0, state)
+    weights = [name for name, value in state["network"].items() if value.dim() > 1 and name != "head.weight"]
+    assert all(torch.allclose(still["network"][name], state["network"][name], atol=1e-6) for name in weights)
+    assert torch.allclose(still["network"]["head.weight"], fresh["network"]["head.weight"], atol=1e-6)
+
+
+def test_retraining_can_follow_a_continuation(session_of):
+    """As if the two were done one after the other by hand."""
+    after = CONTINUE | {"sampler": "reversed"}
+    state = represented(session_of(HEAD))
+    both = classifiers.classify(session_of(HEAD | {"after": after}), 0, state)
+    switched = classifiers.classify(session_of(after), 0, state)
+    retrained = classifiers.classify(session_of(HEAD), 0, switched)
+    assert equal(both, retrained)
+    assert [row["epoch"] for row in both["history"]] == [1, 2, 3, 4] and both["history"] == switched["history"]
+    assert [row["epoch"] for row in both["head_history"]] == [1, 2]
+    assert not changed(both, switched) - {"head.weight", "head.bias"}
+
+
+def test_lws_trains_a_scale_and_nothing_else(session_of):
+    session = session_of(SCALE)
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    assert torch.equal(result["network"]["head.linear.weight"], state["network"]["head.weight"])
+    assert torch.equal(result["network"]["head.linear.bias"], state["network"]["head.bias"])
+    assert (result["network"]["head.scale"] != 1).all() and not changed(state, result)
+
+
+def test_tau_rescales_the_weights_and_drops_the_bias(session_of):
+    session = session_of({"kind": "tau", "tau": 0.5, "grid": []})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    by_hand = [row / np.sqrt((row @ row) ** 0.5) for row in state["network"]["head.weight"].numpy()]
+    assert result["network"]["head.weight"].numpy() == pytest.approx(np.stack(by_hand), rel=1e-5)
+    assert not result["network"]["head.bias"].any()
+    assert changed(state, result) == {"head.weight", "head.bias"}
+    assert result["history"] == state["history"] and [row["epoch"] for row in result["head_history"]] == [0]
+
+
+def test_tau_is_chosen_on_the_held_out_images(session_of, capsys):
+    """The head prefers a class by the length of its weights; the best tau of the grid is searched one by one here."""
+    session = session_of({"kind": "tau", "tau": None, "grid": GRID})
+    state = represented(session)
+    state["network"]["head.weight"] *= torch.tensor([[8.0], [1.0], [0.3]])
+    model = networks.restore(state["architecture"], state["network"], CPU.device).eval()
+    weight = state["network"]["head.weight"].numpy()
+    right = {"held": [], "test": []}
+    with torch.no_grad():
+        for name, images in (("held", session.held), ("test", session.test)):
+            features = model.features(images.plain(0, 25)).numpy()
+            for tau in GRID:
+                logits = features @ (weight / np.linalg.norm(weight, axis=1, keepdims=True) ** tau).T
+                right[name].append((logits.argmax(1) == images.labels_host).sum())
+    best = GRID[int(np.argmax(right["held"]))]
+    assert best not in (GRID[0], GRID[int(np.argmax(right["test"]))])  # else the test could not tell
+    result = classifiers.classify(session, 0, state)
+    norms = np.linalg.norm(weight, axis=1)
+    assert result["network"]["head.weight"].norm(dim=1).numpy() == pytest.approx(norms ** (1 - best), rel=1e-4)
+    assert f"tau {best:g}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_ncm_takes_its_means_from_the_training_images_as_they_are(session_of, distance):
+    session = session_of({"kind": "ncm", "distance": distance})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    model = networks.restore(state["architecture"], state["network"], CPU.device).eval()
+    with torch.no_grad():
+        features = model.features(session.train.plain(0, 60)).numpy()
+    unit = features - features.mean(0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    means = [unit[session.train.labels_host == c].mean(0) for c in range(3)]
+    assert result["network"]["head.means"].numpy() == pytest.approx(np.stack(means), abs=1e-5)
+    assert result["architecture"]["head"] == f"ncm_{distance}" and not changed(state, result)
+
+
+def test_logit_adjustment_subtracts_the_logarithm_of_the_training_prior(session_of):
+    """Logits of the test images, one network against the other; the training set has 60 images."""
+    session = session_of({"kind": "logit_adjustment", "tau": 1.5})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    counts = np.bincount(session.train.labels_host)
+    shift = 1.5 * np.log(counts / 60)
+    logits = []
+    with torch.no_grad():
+        for each in (state, result):
+            model = networks.restore(each["architecture"], each["network"], CPU.device).eval()
+            logits.append(model(session.test.plain(0, 25)).numpy())
+    assert logits[1] == pytest.approx(logits[0] - shift, abs=1e-5) and len(set(counts)) == 3
+    assert changed(state, result) == {"head.bias"}
+    assert result["history"] == state["history"] and [row["epoch"] for row in result["head_history"]] == [0]
+
+
+@pytest.mark.parametrize("architecture", ["zca", "tasks", "bilateral"])
+@pytest.mark.parametrize("classifier", [HEAD, SCALE])
+def test_retraining_on_a_trunk_with_more_parts_moves_none_of_them(session_of, architecture, classifier):
+    axis = {"representation__whitening" if architecture == "zca" else "representation__auxiliary": architecture}
+    session = session_of(classifier, **axis)
+    state = represented(session)
+    part = {"zca": "whitening.mean", "tasks": "auxiliary.second.weight", "bilateral": "second_block.conv1.weight"}
+    assert part[architecture] in state["network"]
+    result = classifiers.classify(session, 0, state)
+    assert changed(state, result) <= {"head.weight", "head.bias"}
+    assert result["network"]["head.weight" if classifier is HEAD else "head.scale"].shape[0] == 3
+
+
+def test_going_on_unchanged_is_never_having_stopped(session_of):
+    session = session_of(CONTINUE)
+    branched = classifiers.classify(session, 0, represented(session))
+    forget(session)
+    whole = represented(session, stop=4)
+    assert equal(whole, branched)
+    assert [row["epoch"] for row in branched["history"]] == [1, 2, 3, 4]
+    for key in ("lr", "loss", "train_acc", "test_all"):
+        assert [row[key] for row in branched["history"]] == [row[key] for row in whole["history"]]
+
+
+def test_switching_goes_on_with_the_reversed_sampler(session_of):
+    session = session_of(CONTINUE | {"sampler": "reversed"})
+    state = represented(session)
+    switched = classifiers.classify(session, 0, state)
+    assert equal(by_hand(session, state, sampler=REVERSED, stop=4), switched)
+    plain = session_of(CONTINUE)
+    assert not equal(classifiers.classify(plain, 0, state), switched)
+
+
+def by_hand(session, state, **axes):
+    """Train on from a state, without the classifier's code."""
+    phase = Phase.of_protocol(session.params.protocol, **{"name": "classify", "sampler": INSTANCE, **PLAIN, **axes})
+    key = f"by hand {sorted(map(str, axes.items()))}"
+    return session.train_seed(
+        0, phase, key, lambda: networks.restore(state["architecture"], state["network"], CPU.device), state
+    )
+
+
+def test_an_interlude_comes_between_the_branch_and_what_follows(session_of):
+    """`switching` Table 7: an epoch of one sampler, then another for the rest."""
+    classifier = CONTINUE | {"sampler": "balanced", "interlude": {"sampler": "reversed", "epochs": 1}}
+    session = session_of(classifier, representation__branch={"at": "start", "plus": 2})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    middle = by_hand(session, state, sampler=REVERSED, stop=3)
+    assert equal(result, by_hand(session, middle, sampler=BALANCED, stop=4))
+    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
+    without = classifiers.classify(session_of(CONTINUE | {"sampler": "balanced"}), 0, state)
+    assert not equal(result, without)
+
+
+def test_going_on_can_start_from_a_new_head_that_has_no_momentum(session_of):
+    session = session_of(CONTINUE | {"new_head": True})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    model = networks.restore(state["architecture"], state["network"], CPU.device)
+    networks.new_head(model, 0)
+    momentum = {name: torch.zeros_like(value) if "head" in name else value for name, value in state["momentum"].items()}
+    begun = state | {"network": dict(model.state_dict()), "momentum": momentum}
+    assert equal(result, by_hand(session, begun, stop=4))
+    assert any(value.any() for name, value in state["momentum"].items() if "head" in name)
+    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
+
+
+def test_going_on_can_freeze_the_trunk(session_of):
+    session = session_of(CONTINUE | {"trained": "head", "sampler": "reversed"})
+    state = represented(session)
+    result = classifiers.classify(session, 0, state)
+    assert changed(state, result) == {"head.weight", "head.bias"}
+    assert equal(result, by_hand(session, state, trained="head", sampler=REVERSED, stop=4))
+
+
+def test_going_on_can_last_beyond_the_protocols_epochs_at_its_last_rate(session_of):
+    """The protocol has 4 epochs, 0.1 before its milestone at 2 and 0.01 after it."""
+    session = session_of(CONTINUE | {"epochs": 5})
+    result = classifiers.classify(session, 0, represented(session))
+    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["lr"] for row in result["history"]] == pytest.approx([0.1] * 2 + [0.01] * 5)
+    assert "test_all" in result["history"][-1]
+
+
+def test_going_on_keeps_the_axes_that_it_does_not_name(session_of, phases):
+    classifiers.classify(session_of(CONTINUE | {"weighting": "effective_number"}), 0, STATE)
+    classifiers.classify(session_of(CONTINUE | {"sampler": "reversed"}, representation__mixing="mixup"), 0, STATE)
+    classifiers.classify(session_of(CONTINUE, representation__embedded="bet"), 0, STATE)
+    classifiers.classify(session_of(CONTINUE, representation__auxiliary="tasks"), 0, STATE)
+    classifiers.classify(session_of(CONTINUE, representation__auxiliary="bilateral"), 0, STATE)
+    assert [phase.weighting for phase in phases] == [EffectiveNumber(), *[NoWeighting()] * 4]
+    assert [phase.sampler for phase in phases] == [INSTANCE, REVERSED, INSTANCE, INSTANCE, INSTANCE]
+    assert phases[1].mixing == Mixup() and phases[2].embedded == BatchEmbedded()
+    assert phases[3].auxiliary == AuxiliaryTasks() and phases[4].auxiliary == Bilateral()
+    assert {(phase.loss, phase.stop, phase.last, phase.stream) for phase in phases} == {(CrossEntropy(), 4, 4, 0)}
+
+
+def test_classifiers_leave_the_state_that_they_are_given_as_it_was(session_of):
+    for classifier in (CONTINUE | {"new_head": True}, HEAD, SCALE, {"kind": "tau", "tau": 1.0, "grid": []}):
+        session = session_of(classifier, runtime__regularity=True)
+        state = represented(session)
+        before = copy.deepcopy(state)
+        classifiers.classify(session, 0, state)
+        assert equal(state, before) and state["history"] == before["history"]
+        for part in ("momentum", "regularity"):
+            assert all(torch.equal(value, before[part][name]) for name, value in state[part].items()), part

@@ -1,0 +1,91 @@
+"""The tables of reports/, by hand: means and deviations over seeds, the last epoch and the best one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.longtail.evaluation import summary
+
+SHOTS = ["many", "few"]
+FIRST, SECOND = np.array([[9, 1], [8, 2]]), np.array([[7, 3], [4, 6]])  # 90 and 20, 70 and 60 percent
+NAN = float("nan")
+
+
+def history(*rows, seed=0):
+    """Rows of (part, epoch, test accuracy of all, of few)."""
+    table = pd.DataFrame(rows, columns=["part", "epoch", "test_all", "test_few"])
+    return table.assign(seed=seed, test_many=2 * table.test_all - table.test_few, test_medium=NAN)
+
+
+def joined(*tables):
+    return pd.concat(tables, ignore_index=True)
+
+
+PLAIN = history(("represent", 1, 40.0, 0.0), ("represent", 2, 60.0, 10.0), ("represent", 3, 55.0, 20.0))
+
+
+def test_acc_is_the_last_epoch_and_best_the_best_one():
+    got = summary.metrics([FIRST], PLAIN, SHOTS)
+    assert got["acc"] == {"all": 55, "many": 90, "few": 20}
+    assert got["best"] == {"all": 60, "many": 110, "few": 10, "epoch": 2}
+    assert got["seeds"] == 1 and "std" not in got and "best_std" not in got
+
+
+def test_two_seeds_give_means_and_the_deviation_of_a_sample():
+    other = history(("represent", 1, 70.0, 50.0), ("represent", 2, 65.0, 60.0), seed=1)
+    got = summary.metrics([FIRST, SECOND], joined(PLAIN, other), SHOTS)
+    assert got["acc"] == {"all": 60, "many": 80, "few": 40}
+    assert got["std"] == pytest.approx({"all": 50**0.5, "many": 200**0.5, "few": 800**0.5}, abs=1e-4)
+    assert got["best"] == {"all": 65, "many": 100, "few": 30, "epoch": 1.5}
+    assert got["best_std"]["all"] == pytest.approx(50**0.5, abs=1e-4) and got["seeds"] == 2
+
+
+def test_the_best_epoch_of_a_method_that_goes_on_may_lie_before_the_branch():
+    rows = joined(PLAIN, history(("continue", 4, 58.0, 30.0), ("continue", 5, 59.0, 30.0)))
+    assert summary.best_epoch(rows)["epoch"] == 2
+
+
+def test_the_best_epoch_of_a_retrained_head_is_one_of_its_own_epochs():
+    rows = joined(PLAIN, history(("head", 4, 50.0, 30.0), ("head", 5, 52.0, 31.0)))
+    assert summary.best_epoch(rows) == {"all": 52, "many": 73, "few": 31, "epoch": 5}
+
+
+def test_the_best_epoch_of_an_untrained_head_is_the_one_that_it_was_made_at():
+    rows = joined(PLAIN, history(("head", 3, 45.0, 40.0)))
+    assert summary.best_epoch(rows) == {"all": 45, "many": 50, "few": 40, "epoch": 3}
+
+
+def test_epochs_of_another_methods_head_never_count_for_a_new_head():
+    rows = joined(PLAIN, history(("continue", 4, 80.0, 1.0)), history(("head", 5, 50.0, 30.0)))
+    assert summary.best_epoch(rows)["all"] == 50
+
+
+def test_untested_epochs_are_passed_over_and_the_earliest_of_equals_is_taken():
+    rows = history(("represent", 1, NAN, NAN), ("represent", 2, 60.0, 10.0), ("represent", 3, 60.0, 20.0))
+    assert summary.best_epoch(rows)["epoch"] == 2
+
+
+CLASSES = pd.DataFrame(
+    {"class": [0, 1, 2], "name": ["a", "b", "c"], "count": [5, 90, 5], "shot": ["few", "medium", "few"]}
+)
+THREE = np.array([[1, 1, 0], [0, 4, 0], [1, 1, 2]])
+
+
+def test_per_class_ranks_by_training_images_and_averages_over_seeds():
+    table = summary.per_class([THREE, np.diag([1, 1, 1])], CLASSES)
+    assert table["rank"].tolist() == [1, 2, 3]
+    assert table["name"].tolist() == ["b", "a", "c"]  # a before c, which has as many
+    assert table["accuracy"].tolist() == [100, 75, 75]
+    assert table["std"].tolist() == pytest.approx([0, 1250**0.5, 1250**0.5])
+    assert "std" not in summary.per_class([THREE], CLASSES)
+
+
+def test_shots_lists_the_groups_that_have_classes_in_their_order():
+    table = summary.shots({"acc": {"all": 55, "few": 20, "many": 90}})
+    assert table.values.tolist() == [["all", 55], ["many", 90], ["few", 20]]
+
+
+def test_confusion_has_a_row_for_each_image():
+    pairs = summary.confusion(THREE, ["a", "b", "c"])
+    assert pairs.columns.tolist() == ["actual", "predicted"]
+    assert ["".join(pair) for pair in pairs.values] == ["aa", "ab", "bb", "bb", "bb", "bb", "ca", "cb", "cc", "cc"]
