@@ -300,7 +300,7 @@ def test_every_ledger_entry_stands_in_a_room() -> None:
     ],
 )
 def test_an_unknown_paper_or_run_is_refused(paper: Path, command: tuple[str, ...], words: tuple[str, ...]) -> None:
-    output = call(paper, "python", "-m", f"stages.longtail.report.{command[0]}", *command[1:], check=False)
+    output = call(paper, "python", "-m", f"stages.longtail.papers.{command[0]}", *command[1:], check=False)
     assert output.startswith("error: ") and output.count("\n") <= 1 and all(word in output for word in words), output
 
 

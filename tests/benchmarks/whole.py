@@ -24,15 +24,15 @@ CIFAR = Dataset("cifar10", None, 32, "")
 FIRST_STEP = """
 import os, time
 from stages import represent
-from stages.longtail import cli
-from stages.longtail.learning import training
-step = training.Run.step
+from stages.longtail.configuration import command_line
+from stages.longtail.training import loop
+step = loop.Run.step
 def first(*arguments):
     step(*arguments)
     print(time.time(), flush=True)
     os._exit(0)
-training.Run.step = first
-cli.run(represent.main)
+loop.Run.step = first
+command_line.run(represent.main)
 """
 
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from test_training import LABELS, NARROW, PAD, TASKS, WHITE, begin, equal, go, naive_image, phase, weights
+from test_loop import LABELS, NARROW, PAD, TASKS, WHITE, begin, equal, go, naive_image, phase, weights
 from torch.nn import functional as F
 
 from stages.longtail.configuration.recipe import AuxiliaryTasks, ClassSampler

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from test_training import CPU, MANIFOLD, NARROW, division, phase
+from test_loop import CPU, MANIFOLD, NARROW, division, phase
 
 from stages.longtail.console.errors import Interrupted
 from stages.longtail.models import network as networks
