@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,32 @@ def test_each_parameter_reruns_exactly_its_stages(tmp_path: Path, monkeypatch: p
             section[leaf[-1]] = "conf/config.yaml"
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         assert changed() == RERUN[leaf[0]], ".".join(leaf)
+
+
+def test_byte_code_reruns_nothing_and_code_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The declared folders hold __pycache__ wherever Python is allowed to write it."""
+    from dvc.repo import Repo
+
+    ignore = shutil.ignore_patterns("__pycache__")
+    for folder in ("stages", "conf"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    Repo.init(".", no_scm=True)
+
+    def changed() -> set[str]:
+        with Repo(".") as repo:
+            entries = repo.status().get("download", [])
+        return {path for entry in entries if "changed deps" in entry for path in entry["changed deps"]}
+
+    assert changed() == set()
+    compiled = tmp_path / "stages/longtail/sources/__pycache__/datasets.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.write_bytes(b"compiled")
+    assert changed() == set()
+    (tmp_path / "stages/longtail/sources/more.py").write_text("")
+    assert changed() == {"stages/longtail/sources"}
 
 
 def test_imports_run_downwards_only() -> None:
