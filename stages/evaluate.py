@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
@@ -51,7 +52,8 @@ def main() -> None:
     tested = Outputs(np.stack(answers), images.labels_host, tuple(states))
     outputs.write(args.classifier / "logits.npz", tested)
     outputs.write_predictions(args.out / "predictions.npz", tested)
-    matrices = [summary.confusion_matrix(predicted, tested.labels, len(classes)) for predicted in tested.predicted]
+    labels = torch.from_numpy(tested.labels)
+    matrices = [predict.confusion(torch.from_numpy(one), labels, len(classes)) for one in tested.predicted]
     top5 = [summary.top_k(logits, tested.labels) for logits in tested.logits]
     history = read_csv(args.classifier / "history.csv")
     numbers = [column for column in history if column != "part"]

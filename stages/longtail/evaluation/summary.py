@@ -59,12 +59,6 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     return float(100 * (hits / sizes).mean())
 
 
-def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (classes, classes): rows are true classes, columns predicted ones. predicted, labels: int64 (n,)."""
-    pairs = np.bincount(labels * classes + predicted, minlength=classes * classes)
-    return pairs.reshape(classes, classes)
-
-
 def shots(metrics: dict[str, Any]) -> pd.DataFrame:
     values = {group: metrics["acc"][group] for group in GROUPS if group in metrics["acc"]}
     return pd.DataFrame({"group": values.keys(), "accuracy": values.values()})

@@ -26,7 +26,7 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.provenance import revision
 
-SMALL = ("metrics.json", "per_class.csv", "history.csv", "manifest.json")
+SMALL = ("metrics.json", "per_class.csv", "predictions.npz", "history.csv", "manifest.json")
 
 
 def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -> None:

@@ -61,8 +61,3 @@ def test_top_k_is_averaged_over_classes_and_a_tie_counts_for_the_label() -> None
     labels = np.array([0, 0, 0, 0, 1])
     assert summary.top_k(logits, labels, 2) == pytest.approx(100 * (1 / 4 + 1) / 2)
     assert summary.top_k(logits, labels, 3) == 100
-
-
-def test_confusion_has_true_classes_as_rows() -> None:
-    matrix = summary.confusion_matrix(np.array([0, 2, 2, 1, 2]), np.array([0, 0, 0, 1, 1]), 3)
-    assert matrix.tolist() == [[1, 0, 2], [0, 1, 1], [0, 0, 0]]
