@@ -59,9 +59,9 @@ def test_digits_of_another_size_are_refused():
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
 def cifar(request, cifar_root):
     """(source, torchvision's training division, its test division)"""
-    from torchvision import datasets as official
+    import torchvision.datasets
 
-    official = getattr(official, request.param.upper())
+    official = getattr(torchvision.datasets, request.param.upper())
     source = datasets.load(Dataset(request.param, str(cifar_root), 32, ""))
     return source, official(str(cifar_root), train=True), official(str(cifar_root), train=False)
 
