@@ -36,7 +36,7 @@ def start(stage: str, *arguments: str) -> int | str | None:
 
     Nothing else may have come to stderr, no warning either.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in errors.STOPS}
     code: int | str | None = None
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as shown:
         patch.setattr(sys, "argv", [stage, *arguments])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import shutil
 import signal
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from stages.longtail.training import checkpoint
 
 def half_written(path: Path) -> Path:
     """Where this process writes a file before it takes its name."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    return path.with_name(f".{path.name}.{os.getpid()}-{platform.node().partition('.')[0]}.partial")
 
 
 @needs_dev_full
@@ -136,7 +137,9 @@ def test_a_file_where_a_folder_should_be_is_named(ready: Workplace, name: str) -
     assert files() == before
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGUSR2, 143)]
+)
 @pytest.mark.parametrize("stage", ["download", "split", "represent", "classify", "evaluate"])
 def test_an_interruption_leaves_nothing_half_written(
     trained: Workplace, monkeypatch: pytest.MonkeyPatch, stage: str, number: int, code: int

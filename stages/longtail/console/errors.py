@@ -15,7 +15,11 @@ class UserError(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived. Not an Exception, so that no handler swallows it on its way out."""
+    """A signal asked to stop. Not an Exception, so that no handler swallows it on its way out."""
+
+
+# Ctrl-C, `kill`, and what SLURM sends to the processes of a job before its time is up or another takes its place.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -38,9 +42,9 @@ def _one_line(error: OSError) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` as a script: user errors become one line and exit code 1, interruptions one line and 130 or 143."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Call `main` as a script: user errors become one line and exit code 1, a stop one line and 130 or 143."""
+    for signum in STOPS:
+        signal.signal(signum, _interrupt)
     try:
         main()
     except UserError as error:
@@ -64,4 +68,4 @@ def run(main: Callable[[], None]) -> None:
             f"stopped by {signal_name}: run the same command again to go on after the last finished epoch",
             file=sys.stderr,
         )
-        sys.exit(143 if str(signal_name) == "SIGTERM" else 130)
+        sys.exit(130 if str(signal_name) == "SIGINT" else 143)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     An OSError names `path`: a full disk has no file name, and that of the partial file means nothing to a person.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # With the machine's name: two of them may write to one shared disk under the same process number.
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{platform.node().partition('.')[0]}.partial")
     try:
         with open(partial, "wb") as file:
             yield file
