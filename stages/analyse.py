@@ -1,0 +1,59 @@
+"""Draw a paper's own analyses: each figure of it as a csv and an svg, from what its runs left.
+
+python -m stages.analyse PAPER [RUN...]
+
+Reads   REPORTS/<paper>/params.yaml and metrics/ of the runs that are in git; for figures of networks also their
+        checkpoints below DATA and the images, where they are on this machine
+Writes  REPORTS/<paper>/analyses/<figure>-<subset>.csv and .svg, README.md
+RUN is a run of the paper, such as cifar10-exp-100-joint, or of another, such as procrustean/cifar10-exp-100-joint;
+without any, all runs of the paper with results. With --experiment it draws the current experiment of the main pipeline
+into REPORTS/analyses/<paper>/ instead. Rows of other runs that stand in a csv already stay in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.longtail.analyses import analysis, balance, decoupling, end_to_end, procrustean, runs, switching
+from stages.longtail.configuration import parameters
+from stages.longtail.console import errors
+from stages.longtail.console.errors import UserError
+
+PAPERS = {
+    "balance": balance.ANALYSES,
+    "decoupling": decoupling.ANALYSES,
+    "end_to_end": end_to_end.ANALYSES,
+    "procrustean": procrustean.ANALYSES,
+    "switching": switching.ANALYSES,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paper", choices=PAPERS)
+    parser.add_argument("runs", nargs="*", metavar="RUN")
+    parser.add_argument("--experiment", action="store_true", help="the current experiment instead of a paper's runs")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the experiment (params.yaml)")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder (reports)")
+    parser.add_argument("--data", type=Path, help="folder (data/grid; data with --experiment)")
+    args = parser.parse_args()
+    if args.experiment and args.runs:
+        raise UserError("--experiment draws the current experiment alone: name no runs with it")
+    if args.experiment:
+        params = parameters.load(args.params)
+        chosen = [runs.experiment(params, args.reports, args.data or Path("data"))]
+        folder = args.reports / "analyses" / args.paper
+    else:
+        chosen = runs.recorded(args.paper, args.reports, args.data or Path("data/grid"), args.runs)
+        folder = args.reports / args.paper / "analyses"
+    if not chosen:
+        raise UserError(f"{args.paper} has no recorded run: run one, or name one of another paper, as in PAPER/RUN")
+    for line in analysis.write(PAPERS[args.paper], chosen, folder):
+        print(f"left out of the figures that need it: {line}")
+    analysis.write_page(args.paper, PAPERS[args.paper], folder)
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.glob('*.svg')))}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

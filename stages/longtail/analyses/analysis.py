@@ -1,0 +1,104 @@
+"""What an analysis is, and how it is written: a csv, the figure that is drawn from the csv alone, and a page of all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from stages.longtail.analyses.runs import Run
+from stages.longtail.files.artifacts import write_csv, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A figure or table of a paper, of any number of runs on one subset.
+
+    stem: of the files; title and caption: of the page, the caption with units and whatever the paper leaves open;
+    measure: runs to rows, with the column `run` where rows are of one; draw: rows to a figure.
+    needs: checkpoint, or results where what is in git is enough.
+    """
+
+    stem: str
+    title: str
+    caption: str
+    measure: Callable[[Sequence[Run]], pd.DataFrame]
+    draw: Callable[[pd.DataFrame, Figure], None]
+    needs: str = "results"
+    size: tuple[float, float] = (6.4, 4.0)  # inches
+
+
+def by_run(measure: Callable[[Run], pd.DataFrame | None]) -> Callable[[Sequence[Run]], pd.DataFrame]:
+    """Rows of each run, under each other, with its name in the column `run`. None: not of this analysis."""
+
+    def of_all(runs: Sequence[Run]) -> pd.DataFrame:
+        frames = [(run.name, measure(run)) for run in runs]
+        parts = [frame.assign(run=name) for name, frame in frames if frame is not None]
+        if not parts:
+            return pd.DataFrame()
+        rows = pd.concat(parts, ignore_index=True)
+        return rows[["run", *(name for name in rows if name != "run")]]
+
+    return of_all
+
+
+def write(analyses: Sequence[Analysis], runs: Sequence[Run], folder: Path) -> list[str]:
+    """Write <stem>-<subset>.csv and .svg of each analysis and subset. Returns a line for each run left out, and why.
+
+    Rows of runs that are not among `runs`, or cannot be measured here, stay in the csv as they are.
+    """
+    left_out = []
+    if any(analysis.needs == "checkpoint" for analysis in analyses):
+        left_out = [f"{run.name}: {run.checkpoint} is not here" for run in runs if not run.checkpoint.is_file()]
+    for subset in dict.fromkeys(run.subset for run in runs):
+        mine = [run for run in runs if run.subset == subset]
+        trained = [run for run in mine if run.checkpoint.is_file()]
+        for analysis in analyses:
+            rows = analysis.measure(trained if analysis.needs == "checkpoint" else mine)
+            if not rows.empty:
+                path = folder / f"{analysis.stem}-{subset}.csv"
+                write_csv(path, _merge(path, rows))
+                save_figure(analysis, path)
+    return left_out
+
+
+def _merge(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and those that the file has of other runs; runs in alphabetical order."""
+    if "run" not in rows:
+        return rows
+    if path.is_file():
+        before = pd.read_csv(path)
+        rows = pd.concat([before[~before.run.isin(rows.run)], rows], ignore_index=True)
+    return rows.sort_values("run", kind="stable", ignore_index=True)
+
+
+def save_figure(analysis: Analysis, path: Path) -> None:
+    """Draw the csv at `path` beside it, as svg: the same bytes for the same csv."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "longtail", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=analysis.size, layout="constrained")
+        analysis.draw(pd.read_csv(path), figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    write_text(path.with_suffix(".svg"), "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
+
+
+def write_page(paper: str, analyses: Sequence[Analysis], folder: Path) -> None:
+    """README.md with every figure that is in the folder."""
+    parts = [f"# {paper}: the paper's own analyses", "Written by `python -m stages.analyse`; the csv files are drawn."]
+    for analysis in analyses:
+        for path in sorted(folder.glob(f"{analysis.stem}-*.csv")):
+            subset = path.stem.removeprefix(f"{analysis.stem}-")
+            parts.append(f"## {analysis.title}, {subset}")
+            parts.append(f"![{analysis.title}]({path.stem}.svg)")
+            parts.append(f"{analysis.caption} [csv]({path.name})")
+    write_text(folder / "README.md", "\n\n".join(parts) + "\n")

@@ -1,0 +1,47 @@
+"""What several figures share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+GROUP_COLOURS = {"all": "black", "many": "C0", "medium": "C1", "few": "C2"}
+STYLES = ("-", "--", ":", "-.")
+
+
+def labels(frame: pd.DataFrame) -> dict[str, str]:
+    """Run -> what its name has more than all others: the method, where they share a subset."""
+    names = list(dict.fromkeys(frame.run))
+    bare = [name.rpartition("/")[2] for name in names]
+    parts = [name.split("-") for name in bare]
+    shared = 0
+    while len(names) > 1 and all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    return {name: "-".join(part[shared:]) for name, part in zip(names, parts, strict=True)}
+
+
+def class_axis(axes: Any, frame: pd.DataFrame) -> None:
+    """Classes on the x-axis, the largest first; with up to 20, the number of training images under each."""
+    classes = frame.drop_duplicates("rank").sort_values("rank")
+    if len(classes) <= 20:
+        axes.set_xticks(classes["rank"], [str(count) for count in classes["count"]], rotation=45)
+        axes.set_xlabel("training images of the class")
+    else:
+        axes.set_xlabel("classes, the largest first")
+
+
+def colours(names: Any) -> dict[str, str]:
+    return {name: f"C{number % 10}" for number, name in enumerate(dict.fromkeys(names))}
+
+
+def by_class(axes: Any, frame: pd.DataFrame, column: str, *, legend: bool = True) -> None:
+    """A line a run, `column` of each class; dashed differently, so that equal runs are both seen."""
+    names = labels(frame)
+    for number, (run, mine) in enumerate(frame.groupby("run", sort=False)):
+        marker = "." if len(mine) <= 20 else ""
+        style = STYLES[number % 4]
+        axes.plot(mine["rank"], mine[column], style, marker=marker, color=f"C{number % 10}", label=names[str(run)])
+    class_axis(axes, frame)
+    if legend:
+        axes.legend()

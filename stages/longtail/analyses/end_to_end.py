@@ -1,0 +1,248 @@
+"""Zhang 2021: channels before the classifier (Figure 2), its gradients (3), singular values by layer (7 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.longtail.analyses import drawing
+from stages.longtail.analyses.analysis import Analysis, by_run
+from stages.longtail.analyses.runs import Run
+from stages.longtail.configuration.recipe import LDAM, Continue
+from stages.longtail.models import heads, resnet_cifar
+from stages.longtail.models.network import Network
+from stages.longtail.training import losses
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHANNELS = 64  # shown of wider networks; ResNet-32 has so many
+PART = 500  # images at once
+
+
+def channel_correlation(features: Tensor) -> np.ndarray:
+    """Pearson's correlation of every two channels, Eq. 16: float64 (channels, channels), from features (n, channels).
+
+    A channel that does not vary is correlated with none: 0, on the diagonal 1.
+    """
+    centred = features.double() - features.double().mean(0)
+    length = centred.norm(dim=0)
+    unit = torch.where(length > 0, centred / length, torch.zeros_like(centred))
+    return (unit.T @ unit).fill_diagonal_(1).cpu().numpy()
+
+
+def correlations(run: Run) -> pd.DataFrame:
+    """Figure 2: of the head's inputs on the training images; the first seed, the first 64 channels."""
+    features, _ = run.features(next(iter(run.states)), "train")
+    matrix = channel_correlation(features)[:CHANNELS, :CHANNELS]
+    first, second = np.indices(matrix.shape).reshape(2, -1)
+    return pd.DataFrame({"channel": first, "other": second, "correlation": matrix.ravel().round(4)})
+
+
+def draw_correlations(frame: pd.DataFrame, figure: Figure) -> None:
+    names = drawing.labels(frame)
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for (run, mine), axes in zip(frame.groupby("run", sort=False), panels, strict=True):
+        matrix = mine.pivot(index="channel", columns="other", values="correlation").to_numpy()
+        others = matrix[~np.eye(len(matrix), dtype=bool)]
+        # One path a pixel would be a megabyte; an image is embedded as a png of the matrix.
+        drawn = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="none")
+        axes.set(title=f"{names[str(run)]}, mean absolute value {np.abs(others).mean():.2f}", xlabel="channel")
+    figure.colorbar(drawn, ax=panels.tolist(), label="correlation")
+
+
+def training_logits(run: Run, logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits of training, Eq. 11: for LDAM scaled, the true class's less its margin; else as they are."""
+    classifier = run.params.classifier
+    loss = (classifier.loss if isinstance(classifier, Continue) else None) or run.params.representation.loss
+    if not isinstance(loss, LDAM):
+        return logits
+    margins = losses.ldam_margins(run.classes.sort_values("class")["count"].to_numpy(), loss.max_margin)
+    margin = torch.tensor(margins, dtype=logits.dtype, device=logits.device)[labels]
+    return loss.scale * (logits - F.one_hot(labels, logits.shape[1]) * margin[:, None])
+
+
+def class_gradients(weight: Tensor, by_class: list[Tensor]) -> dict[str, np.ndarray]:
+    """Norms of each class's gradient and of its two parts, Eq. 6, float64 (classes,).
+
+    Args:
+        weight: of the head (classes, features); its class's own images give row k the positive part.
+        by_class: for each class, the gradient of the summed loss of its images over all n images (classes, features).
+
+    Returns:
+        gradient_norm, positive_norm and negative_norm.
+    """
+    every = torch.stack(by_class).double()  # (of images of a class, row, features)
+    numbers = torch.arange(len(weight))
+    own, total = every[numbers, numbers], every.sum(0)
+    parts = {"gradient_norm": total, "positive_norm": own, "negative_norm": total - own}
+    return {name: part.norm(dim=1).cpu().numpy() for name, part in parts.items()}
+
+
+def head_gradients(run: Run, head: nn.Linear | heads.CosineHead, features: Tensor, labels: Tensor) -> list[Tensor]:
+    """For each class, the gradient of its images' summed cross-entropy over n, the number of all: (classes, d)."""
+    weight = head.weight.detach().clone().requires_grad_(True)
+    result = []
+    for number in range(len(weight)):
+        mine = labels == number
+        if isinstance(head, nn.Linear):
+            logits = F.linear(features[mine], weight, head.bias)
+        else:
+            logits = F.linear(F.normalize(features[mine], dim=1), F.normalize(weight, dim=1))
+        loss = F.cross_entropy(training_logits(run, logits, labels[mine]), labels[mine], reduction="sum")
+        result.append(torch.autograd.grad(loss / len(labels), weight)[0])
+    return result
+
+
+def true_positives(run: Run, logits: Tensor, labels: Tensor) -> np.ndarray:
+    """Mean probability p_ik of the true class over the images of each class, float64 (classes,), 0 to 1."""
+    shares = F.softmax(training_logits(run, logits, labels).double(), 1).gather(1, labels[:, None])[:, 0]
+    sums = torch.zeros(logits.shape[1], dtype=torch.float64, device=logits.device).index_add_(0, labels, shares)
+    return (sums / torch.bincount(labels, minlength=logits.shape[1])).cpu().numpy()
+
+
+def classifier_learning(run: Run) -> pd.DataFrame | None:
+    """Figure 3, at the end of training, mean over seeds: p of the true class on training and on test images, norms of
+    the gradient of the mean cross-entropy over the training images, and of the weights. Heads trained to the end."""
+    if not isinstance(run.params.classifier, Continue):
+        return None
+    seeds = []
+    for seed in run.states:
+        head, columns = run.network(seed).head, {}
+        if not isinstance(head, nn.Linear | heads.CosineHead):
+            return None
+        for division in ("train", "test"):
+            features, labels = run.features(seed, division)
+            columns[f"{division}_true_positive"] = true_positives(run, run.network(seed).logits(features), labels)
+        features, labels = run.features(seed, "train")
+        columns |= class_gradients(head.weight, head_gradients(run, head, features, labels))
+        columns["weight_norm"] = head.weight.detach().norm(dim=1).double().cpu().numpy()
+        seeds.append(pd.DataFrame(columns))
+    mean = sum(seeds[1:], seeds[0]) / len(seeds)
+    classes = run.classes[["rank", "class", "count"]]
+    return classes.join(mean, on="class")
+
+
+def draw_classifier_learning(frame: pd.DataFrame, figure: Figure) -> None:
+    titles = {
+        "train_true_positive": "true positives, training",
+        "test_true_positive": "true positives, test",
+        "gradient_norm": "gradient norm",
+        "weight_norm": "weight norm",
+    }
+    for axes, (column, title) in zip(figure.subplots(2, 2).ravel(), titles.items(), strict=True):
+        drawing.by_class(axes, frame, column, legend=column == "weight_norm")
+        axes.set_title(title)
+        axes.set_ylim(bottom=0)
+
+
+def layers(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What each layer gives for images (b, channels, side, side): its name in Figure 7, and values (b, c, ...)."""
+    first = 1 if network.architecture["backbone"] == "resnet12" else 0  # it has no convolution before its blocks
+    for number, group in enumerate(network.groups, start=first):
+        x = group(x)
+        yield (f"layer_{number}" if number else "conv_1"), x
+    pooled = resnet_cifar.pool(x)
+    yield "layer_p", pooled
+    if network.architecture["whitening"]:
+        projected = network.projection(pooled) if network.architecture.get("projection") else pooled
+        yield "layer_w", network.whitening(projected)
+
+
+class Covariance:
+    """Of channels, over images and positions, gathered part by part in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum: Tensor | float = 0.0
+        self.products: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """values: (b, channels, ...)."""
+        rows = values.transpose(0, 1).flatten(1).double()
+        self.count += rows.shape[1]
+        self.sum = self.sum + rows.sum(1)
+        self.products = self.products + rows @ rows.T
+
+    def singular_values(self) -> np.ndarray:
+        """Largest first, float64 (channels,)."""
+        mean = torch.as_tensor(self.sum) / self.count
+        matrix = torch.as_tensor(self.products) / self.count - torch.outer(mean, mean)
+        return torch.linalg.svdvals(matrix).cpu().numpy()
+
+
+def singular_values(run: Run) -> pd.DataFrame | None:
+    """Figures 7 and 11: singular values of the covariance of each layer's channels over the training images, not
+    augmented, and all positions; mean over seeds. Networks of two branches have no such layers."""
+    parts = []
+    for seed in run.states:
+        model, images = run.network(seed), run.images("train")
+        if model.architecture["bilateral"]:
+            return None
+        found: dict[str, Covariance] = {}
+        with torch.no_grad():
+            for start in range(0, len(images), PART):
+                for name, values in layers(model, images.plain(start, start + PART)):
+                    found.setdefault(name, Covariance()).add(values)
+        for name, covariance in found.items():
+            spectrum = covariance.singular_values()
+            parts.append(pd.DataFrame({"layer": name, "index": range(1, len(spectrum) + 1), "value": spectrum}))
+    frame = pd.concat(parts).groupby(["layer", "index"], sort=False, as_index=False).value.mean()
+    return frame.assign(share=frame.value / frame.groupby("layer").value.transform("sum"))
+
+
+def draw_singular_values(frame: pd.DataFrame, figure: Figure) -> None:
+    names, colours = drawing.labels(frame), drawing.colours(frame.run)
+    shown = list(dict.fromkeys(frame.layer))
+    panels = figure.subplots(2, -(-len(shown) // 2)).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    for layer, axes in zip(shown, panels, strict=False):
+        for number, (run, mine) in enumerate(frame[frame.layer == layer].groupby("run", sort=False)):
+            style = drawing.STYLES[number % 4]  # equal runs are both seen
+            axes.plot(mine["index"], mine.share, style, color=colours[str(run)], label=names[str(run)])
+        axes.set(title=layer, yscale="log")
+    figure.supxlabel("singular value, the largest first")
+    figure.supylabel("share of their sum")
+    panels[0].legend()
+
+
+ANALYSES = (
+    Analysis(
+        "figure2_correlation",
+        "Figure 2: correlation of the channels",
+        "Pearson's correlation of every two channels before the classifier (Eq. 16), over all training images, not "
+        "augmented, at the end of training; first seed. After the whitening, where a network has it.",
+        by_run(correlations),
+        draw_correlations,
+        needs="checkpoint",
+        size=(8, 3.6),
+    ),
+    Analysis(
+        "figure3_classifier",
+        "Figure 3: true positives, gradient norm, weight norm",
+        "By class, at the end of training: mean probability of the true class on the training and on the test "
+        "images, norm of the gradient of the mean cross-entropy over the training images for the class's weights, and "
+        "norm of these weights; mean over seeds. The csv also has the gradient's positive and negative part (Eq. 6).",
+        by_run(classifier_learning),
+        draw_classifier_learning,
+        needs="checkpoint",
+        size=(8, 6),
+    ),
+    Analysis(
+        "figure7_singular_values",
+        "Figures 7 and 11: singular values by layer",
+        "Singular values of the covariance of each layer's channels, over all training images and positions, as shares "
+        "of their sum; mean over seeds. p: after the pooling, w: after the whitening. The csv has the values, too.",
+        by_run(singular_values),
+        draw_singular_values,
+        needs="checkpoint",
+        size=(8, 4.4),
+    ),
+)

@@ -1,0 +1,159 @@
+"""The runs to look into: what each left in git, and its networks and images where this machine has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from stages.longtail.configuration import cells
+from stages.longtail.configuration.parameters import Params
+from stages.longtail.configuration.schema import suggest
+from stages.longtail.console.errors import UserError
+from stages.longtail.data import subsets
+from stages.longtail.data.batches import Batches, Images, read_division
+from stages.longtail.files.artifacts import digest, read_csv, read_json
+from stages.longtail.models import network
+from stages.longtail.prediction import predict
+from stages.longtail.runtime.devices import Compute
+from stages.longtail.training import checkpoint
+
+
+def compute() -> Compute:
+    """A GPU if there is one; fp32, whatever a run was trained in: an analysis adds no rounding of its own."""
+    return Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"), "fp32")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe that was run. name: as tables and files have it; subset: such as cifar10-exp-100.
+
+    results: the folder of metrics.json, per_class.csv and history.csv; checkpoint: of the final networks.
+    """
+
+    name: str
+    subset: str
+    params: Params
+    results: Path
+    checkpoint: Path
+    raw: Path
+    splits: Path
+    _kept: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return read_json(self.results / "metrics.json")
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """A class a row, the largest first: rank, class, name, count, shot, accuracy (percent), perhaps more."""
+        return _numbers(read_csv(self.results / "per_class.csv"), text=("name", "shot"))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """seed, part, epoch, lr, loss, train_acc, test_all...: accuracies in percent."""
+        return _numbers(read_csv(self.results / "history.csv"), text=("part",))
+
+    @cached_property
+    def states(self) -> dict[int, dict[str, Any]]:
+        """The final state of each seed. Raises UserError if the checkpoint is not the one the results are of."""
+        manifest = self.results / "manifest.json"
+        if manifest.is_file() and read_json(manifest).get("checkpoint", "") not in ("", digest(self.checkpoint)):
+            raise UserError(f"{self.checkpoint} is not what {manifest} describes: dvc checkout, or run it again")
+        return checkpoint.load_seeds(self.checkpoint, self.params.seeds)
+
+    def network(self, seed: int) -> network.Network:
+        """In evaluation mode, on the device of `compute`."""
+        if (seed, "network") not in self._kept:
+            state = self.states[seed]
+            model = network.restore(state["architecture"], state["network"], compute().device)
+            self._kept[seed, "network"] = model.eval().requires_grad_(False)
+        return self._kept[seed, "network"]
+
+    def images(self, division: str) -> Batches:
+        """train: the subset that it was trained on; test: all test images."""
+        source = _division(self.raw, division)
+        rows = subsets.read(self.splits).kept if division == "train" else np.arange(len(source.labels))
+        crop = next(iter(self.states.values()))["architecture"].get("crop")
+        return Batches(source, rows, compute().device, crop=crop)
+
+    def features(self, seed: int, division: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs of the head, float32 (n, features_size), of images that are not augmented, and labels int64 (n,)."""
+        if (seed, division) not in self._kept:
+            images = self.images(division)
+            self._kept[seed, division] = predict.features(self.network(seed), images, compute()), images.labels
+        return self._kept[seed, division]
+
+
+@cache
+def _division(raw: Path, division: str) -> Images:
+    return read_division(raw, division)
+
+
+def _numbers(frame: pd.DataFrame, text: Sequence[str]) -> pd.DataFrame:
+    numbers = [name for name in frame if name not in text]
+    return frame.assign(**frame[numbers].apply(pd.to_numeric))
+
+
+def recorded(paper: str, reports: Path, data: Path, names: Iterable[str] = ()) -> list[Run]:
+    """Runs of a paper whose results are in git, in the order of its params.yaml: those named, or all.
+
+    names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for a run of another paper.
+    """
+    chosen = list(names)
+    if not chosen:
+        return [
+            _read(paper, name, "", reports, data) for name in _entries(paper, reports) if _has(paper, name, reports)
+        ]
+    result = []
+    for given in chosen:
+        prefix, _, name = given.rpartition("/")
+        known = [name for name in _entries(prefix or paper, reports) if _has(prefix or paper, name, reports)]
+        if name not in known:
+            raise UserError(f"{prefix or paper} has no recorded run '{name}'{suggest(name, known)}")
+        other = f"{prefix}/" if prefix not in ("", paper) else ""
+        result.append(_read(prefix or paper, name, other, reports, data))
+    return result
+
+
+def _entries(paper: str, reports: Path) -> dict[str, dict[str, str]]:
+    """Run -> its entry in the paper's params.yaml, with the key `kind`."""
+    path = reports / paper / "params.yaml"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {paper} is no paper here")
+    grid = yaml.safe_load(path.read_text())
+    return {
+        name: {**entry, "kind": kind} for kind in ("runs", "alone") for name, entry in (grid.get(kind) or {}).items()
+    }
+
+
+def _has(paper: str, name: str, reports: Path) -> bool:
+    return (reports / paper / "metrics" / name / "metrics.json").is_file()
+
+
+def _read(paper: str, name: str, prefix: str, reports: Path, data: Path) -> Run:
+    entry, path = _entries(paper, reports)[name], reports / paper / "params.yaml"
+    return Run(
+        f"{prefix}{name}",
+        entry["split"],
+        Params(cells.sections(path, f"{entry['kind']}.{name}"), path),
+        reports / paper / "metrics" / name,
+        data / paper / "classifier" / name / "checkpoint.pt",
+        data / "raw" / entry["data"],
+        data / "splits" / entry["split"],
+    )
+
+
+def experiment(params: Params, reports: Path, data: Path) -> Run:
+    """The current experiment of the main pipeline, named by its method."""
+    split = params.split
+    subset = params.dataset.name + ("" if split.profile == "none" else f"-{split.profile}-{split.ratio:g}")
+    checkpoint = data / "classifier" / "checkpoint.pt"
+    return Run(f"{subset}-{params.method}", subset, params, reports, checkpoint, data / "raw", data / "splits")

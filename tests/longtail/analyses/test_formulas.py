@@ -1,0 +1,179 @@
+"""Each figure's formula against a case worked by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from stages.longtail.analyses import balance, decoupling, drawing, end_to_end, procrustean, switching
+from stages.longtail.models import heads
+
+
+def table(**columns):
+    return pd.DataFrame(columns)
+
+
+def run(**values):
+    """What a Run offers, as far as a formula reads it."""
+    return SimpleNamespace(**{"name": "digits-joint", "subset": "digits", **values})
+
+
+CLASSES = table(rank=[1, 2], **{"class": [1, 0]}, count=[30, 10], shot=["many", "few"], accuracy=[80.0, 50.0])
+
+
+def test_tau_turns_a_large_weight_into_a_direction():
+    weight = torch.tensor([[4.0, 0.0], [0.0, 1.0]])
+    features = torch.tensor([[0.3, 1.0], [1.0, 0.1]])  # logits 1.2, 1.0 and 4, 0.1; at tau 1 they are 0.3, 1 and 1, 0.1
+    rows = decoupling.tau_accuracies(weight, features, torch.tensor([1, 0]), ["many", "few"])
+    found = rows.set_index(["tau", "group"]).accuracy
+    assert found[0.0, "many"] == 100 and found[0.0, "few"] == 0 and found[0.0, "all"] == 50
+    assert found[1.0, "few"] == 100 and found[1.0, "all"] == 100
+    # The second class wins once 4 ** (1 - tau) * 0.3 < 1, from tau 0.1315 on.
+    assert found[0.1, "few"] == 0 and found[0.15, "few"] == 100
+
+
+def test_weight_norms_are_those_that_the_logits_use():
+    linear = nn.Linear(2, 2)
+    linear.weight.data = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    scaled = heads.ScaledHead(2, 2)
+    scaled.linear.load_state_dict(linear.state_dict())
+    scaled.scale.data = torch.tensor([2.0, 0.5])
+    heads_of_seeds = {0: linear, 1: scaled}
+    found = decoupling.weight_norms(
+        run(classes=CLASSES, states=heads_of_seeds, network=lambda seed: SimpleNamespace(head=heads_of_seeds[seed]))
+    )
+    assert found.set_index("class").norm.to_dict() == {0: (5 + 10) / 2, 1: (2 + 1) / 2}
+    assert decoupling.head_weights(heads.CosineHead(2, 2)) is None
+
+
+def test_sampling_weights_of_30_and_10_images():
+    rows = decoupling.sampling([run(classes=CLASSES)]).set_index(["sampler", "progress", "count"]).probability
+    assert rows["instance", 0, 30] == 0.75 and rows["balanced", 0, 30] == 0.5
+    assert rows["sqrt", 0, 30] == pytest.approx(30**0.5 / (30**0.5 + 10**0.5))
+    assert [rows["progressive", t, 30] for t in (0, 0.5, 1)] == [0.75, 0.625, 0.5]
+
+
+def test_the_test_curve_is_the_mean_over_seeds_and_knows_the_switch():
+    history = table(
+        seed=[0, 0, 0, 1, 1, 1],
+        part=["represent", "represent", "continue"] * 2,
+        epoch=[1, 2, 3] * 2,
+        test_all=[10.0, np.nan, 30.0, 20.0, np.nan, 50.0],
+    )
+    curve = switching.test_curve(run(history=history))
+    assert curve[["epoch", "accuracy", "switch"]].to_numpy().tolist() == [[1, 15, 2], [3, 40, 2]]
+    assert switching.test_curve(run(history=history.assign(part="represent"))).switch.isna().all()
+    assert switching.test_curve(run(history=history.assign(part="head"))) is None
+
+
+def test_events_are_averaged_over_seeds_and_counted():
+    def state(learned):
+        return {
+            "epoch": 4,
+            "regularity": {"labels": torch.tensor([0, 1, 1]), "learned": learned, "forgotten": torch.tensor([0, 1, 1])},
+        }
+
+    states = {0: state(torch.tensor([4, 2, 3])), 1: state(torch.tensor([2, 2, 2]))}
+    rows = switching.events(run(classes=CLASSES, states=states))
+    names = ["rank", "class", "learned", "forgotten", "images"]
+    # Means 3; 2 and 2.5, which rounds to the even 2: class 1 is the larger one, so it comes first.
+    assert rows[names].to_numpy().tolist() == [[1, 1, 2, 1, 2], [2, 0, 3, 0, 1]]
+    assert switching.events(run(states={0: {"epoch": 4}})) is None
+
+
+def test_irregularity_stands_beside_the_printed_one_on_its_subset_alone():
+    classes = CLASSES.assign(f_norm=[90.0, 40.0], irregularity=[0.1, 0.2])
+    rows = switching.irregularity(run(classes=classes, subset="cifar10-exp-50")).set_index("class")
+    assert rows.printed_f_norm.to_dict() == {0: 85.7341, 1: 44.3574}
+    assert rows.printed_irregularity.to_dict() == {0: 0.0171, 1: 0.0137}
+    assert switching.irregularity(run(classes=classes)).printed_f_norm.isna().all()
+    assert switching.irregularity(run(classes=CLASSES)) is None
+
+
+def test_feature_deviation_of_two_directions():
+    train, test = np.array([[2.0, 0.0], [0.0, 5.0]]), np.array([[7.0, 0.0]])
+    random = np.random.default_rng(0)
+    # All of them: their mean (0.5, 0.5) is sqrt(0.5) from (1, 0).
+    assert procrustean.feature_deviation(train, test, 2, random) == pytest.approx(0.5**0.5)
+    # One at a time: 0 or sqrt(2), half the time each; the standard error over 1000 draws is 0.022.
+    assert procrustean.feature_deviation(train, test, 1, random) == pytest.approx(2**0.5 / 2, abs=0.1)
+
+
+def test_gain_is_by_class_whatever_its_rank():
+    def of(method, accuracy, protocol="p"):
+        params = SimpleNamespace(method=method, protocol=protocol)
+        return run(name=method, params=params, classes=CLASSES.assign(accuracy=accuracy))
+
+    mixed = of("cbs_rrs", [70.0, 65.0])
+    swapped = of("joint", [50.0, 80.0])
+    swapped.classes = swapped.classes.iloc[::-1]  # ranked the other way round
+    rows = balance.gains([mixed, swapped, of("cbs", [10.0, 60.0]), of("joint", [0.0, 0.0], "another")])
+    assert rows.set_index(["baseline", "class"]).gain.to_dict() == {
+        ("RRS-Only", 1): 20,
+        ("RRS-Only", 0): -15,
+        ("CBS-Only", 1): 60,
+        ("CBS-Only", 0): 5,
+    }
+    assert balance.gains([mixed]).empty
+
+
+def test_channel_correlation_of_a_line_its_mirror_and_a_constant():
+    features = torch.tensor([[1.0, 5.0, 2.0], [2.0, 3.0, 2.0], [3.0, 1.0, 2.0]])
+    expected = [[1, -1, 0], [-1, 1, 0], [0, 0, 1]]
+    np.testing.assert_allclose(end_to_end.channel_correlation(features), expected, atol=1e-12)
+
+
+def learner(loss="cross_entropy"):
+    recipe = SimpleNamespace(classifier=None, representation=SimpleNamespace(loss=loss))
+    return run(params=recipe, classes=CLASSES)
+
+
+def test_gradients_of_an_undecided_linear_head():
+    head = nn.Linear(2, 2)
+    head.weight.data.zero_(), head.bias.data.zero_()
+    features, labels = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 4.0], [0.0, 0.0]]), torch.tensor([0, 0, 1, 1])
+    # p is 1/2 everywhere: row 0 has -(4, 0) / 2 / 4 from its own images and (0, 4) / 2 / 4 from the others.
+    parts = end_to_end.class_gradients(head.weight, end_to_end.head_gradients(learner(), head, features, labels))
+    np.testing.assert_allclose(parts["positive_norm"], [0.5, 0.5])
+    np.testing.assert_allclose(parts["negative_norm"], [0.5, 0.5])
+    np.testing.assert_allclose(parts["gradient_norm"], [0.5**0.5, 0.5**0.5])
+    torch.nn.functional.cross_entropy(head(features), labels).backward()
+    np.testing.assert_allclose(parts["gradient_norm"], head.weight.grad.norm(dim=1), rtol=1e-6)
+
+
+def test_true_positives_are_means_of_a_class():
+    logits = torch.tensor([[0.0, 0.0], [np.log(3), 0.0], [0.0, np.log(9)]])
+    found = end_to_end.true_positives(learner(), logits, torch.tensor([0, 0, 1]))
+    np.testing.assert_allclose(found, [(0.5 + 0.75) / 2, 0.9], rtol=1e-6)
+
+
+def test_ldam_takes_its_margin_off_the_true_class_of_training():
+    from stages.longtail.configuration.recipe import LDAM
+
+    logits = end_to_end.training_logits(learner(LDAM(scale=10.0)), torch.tensor([[0.5, 0.0]]), torch.tensor([0]))
+    # The smaller class 0 has the largest margin, 0.5.
+    np.testing.assert_allclose(logits, [[0.0, 0.0]], atol=1e-6)
+
+
+def test_singular_values_of_channels_over_images_and_positions():
+    covariance = end_to_end.Covariance()
+    whole = torch.tensor([[[1.0, -1.0], [0.0, 0.0]], [[3.0, -3.0], [2.0, -2.0]]])  # (images, channels, positions)
+    for part in whole.split(1):
+        covariance.add(part)
+    # Channel 0: 1, -1, 3, -3; channel 1: 0, 0, 2, -2. Variances 5 and 2, covariance 3: (7 +- sqrt(45)) / 2.
+    np.testing.assert_allclose(covariance.singular_values(), [(7 + 45**0.5) / 2, (7 - 45**0.5) / 2])
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["cifar10-exp-100-joint", "procrustean/cifar10-exp-100-mfw-beta0.5"], ["joint", "mfw-beta0.5"]),
+        (["cifar10-exp-100-mfw", "cifar10-exp-100-mfw-beta0.5"], ["mfw", "mfw-beta0.5"]),
+        (["procrustean/cifar10-exp-100-joint"], ["cifar10-exp-100-joint"]),
+    ],
+)
+def test_labels_leave_out_what_all_runs_share(names, labels):
+    assert list(drawing.labels(table(run=names)).values()) == labels
