@@ -1,15 +1,17 @@
 """Test the final networks.
 
-Reads   the sections `seeds` and `runtime` of the parameters; CLASSIFIER/checkpoint.pt, CLASSIFIER/history.csv
+Reads   the sections `seeds`, `runtime`, `representation` and `classifier` of the parameters, the last two for the scale
+        of LDAM's cosines; CLASSIFIER/checkpoint.pt, CLASSIFIER/history.csv
         RAW/test_images.npy, RAW/test_labels.npy, RAW/meta.json, SPLITS/classes.csv
 Writes  CLASSIFIER/logits.npz  of every seed and test image, from which all of the following comes
         OUT/predictions.npz    the predicted class of every test image, and the labels
         OUT/metrics.json   acc and top5 of the last epoch, best of the best test epoch, their std over seeds, percent;
                            with two seeds or more also bias2, variance and total_error, as fractions
+        OUT/metrics_more.json  intervals, other means, calibration, shifted priors, see docs/metrics.md
         OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images;
                            with runtime.regularity also f_norm and irregularity
         OUT/shots.csv      group, accuracy
-        OUT/confusion.csv  actual, predicted, an image a row, of the first seed
+        OUT/confusion.csv  actual, predicted, an image and seed a row
         OUT/history.csv    seed, part, epoch, learning rate, loss, accuracies
 """
 
@@ -20,13 +22,17 @@ import pandas as pd
 import torch
 
 from stages.longtail.configuration import command_line
+from stages.longtail.configuration.parameters import Params
+from stages.longtail.configuration.recipe import LDAM
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, read_division
-from stages.longtail.evaluation import outputs, repeated, summary
+from stages.longtail.evaluation import details, outputs, repeated, summary
 from stages.longtail.evaluation.outputs import Outputs
+from stages.longtail.evaluation.rounding import FRACTION, PERCENT, rounded, text
 from stages.longtail.files.artifacts import read_csv, write_csv, write_json
 from stages.longtail.models import network
+from stages.longtail.models.network import Architecture
 from stages.longtail.prediction import predict
 from stages.longtail.runtime import devices
 from stages.longtail.training import checkpoint
@@ -48,7 +54,7 @@ def main() -> None:
     answers = []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)
-        answers.append(predict.logits(model, images, device).numpy())
+        answers.append(predict.logits(model, images, device, scale(args.params, model.architecture)).numpy())
     tested = Outputs(np.stack(answers), images.labels_host, tuple(states))
     outputs.write(args.classifier / "logits.npz", tested)
     outputs.write_predictions(args.out / "predictions.npz", tested)
@@ -62,20 +68,34 @@ def main() -> None:
     metrics = summary.metrics(matrices, history, classes["shot"].tolist())
     if all("tau" in state for state in states.values()):
         metrics["tau"] = float(np.mean([state["tau"] for state in states.values()]))
-    metrics["top5"] = {"all": round(float(np.mean(top5)), 4)}
+    metrics["top5"] = {"all": rounded(float(np.mean(top5)), PERCENT)}
     if len(answers) > 1:
-        metrics["top5_std"] = {"all": round(float(np.std(top5, ddof=1)), 4)}
-        metrics |= repeated.decomposition(tested.predicted, tested.labels)
+        metrics["top5_std"] = {"all": rounded(float(np.std(top5, ddof=1)), PERCENT)}
+        parts = repeated.decomposition(tested.predicted, tested.labels)
+        metrics |= {name: rounded(value, FRACTION) for name, value in parts.items()}
     if args.params.runtime.regularity:
         events = repeated.mean_events([state["regularity"] for state in states.values()])
         classes = classes.join(repeated.irregularity(*events, len(classes)))
         metrics["pearson"] = repeated.pearson(classes["count"].to_numpy(), classes["irregularity"].to_numpy())
     write_json(args.out / "metrics.json", metrics)
+    probabilities = not model.architecture["head"].startswith("ncm")
+    write_json(args.out / "metrics_more.json", details.metrics(tested, matrices, history, classes, probabilities))
     write_csv(args.out / "per_class.csv", summary.per_class(matrices, classes))
     write_csv(args.out / "shots.csv", summary.shots(metrics))
-    write_csv(args.out / "confusion.csv", summary.confusion(matrices[0], classes["name"].tolist()))
+    write_csv(args.out / "confusion.csv", summary.confusion(np.sum(matrices, axis=0), classes["name"].tolist()))
     write_csv(args.out / "history.csv", history)
-    print(", ".join(f"{group} {value:.2f}" for group, value in metrics["acc"].items()))
+    print(", ".join(f"{group} {text(value, 2)}" for group, value in metrics["acc"].items()))
+
+
+def scale(params: Params, architecture: Architecture) -> float:
+    """What the loss that trained the head multiplied its outputs by: LDAM's scale for its cosines, else 1."""
+    losses = [getattr(params.classifier, "loss", None), params.representation.loss]
+    if architecture["head"] != "cosine":
+        return 1.0
+    for loss in losses:
+        if isinstance(loss, LDAM):
+            return loss.scale
+    raise UserError("the network has LDAM's cosine head, but representation.loss is another: run represent again")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the table of the current experiment beside the published number, or those of the papers.
 
 Reads   all sections of the parameters; CONF/, to see where they leave the presets
-        REPORTS/metrics.json, REPORTS/per_class.csv, PUBLISHED/*.csv: only what is in git
+        REPORTS/metrics.json, metrics_more.json and per_class.csv, PUBLISHED/*.csv: only what is in git
 Writes  REPORTS/table.md
 With --papers, or --paper NAME for one, it reads REPORTS/<paper>/params.yaml, about.md and metrics/, and writes
         REPORTS/<paper>/table<N>.md, .tex and .csv, README.md; REPORTS/README.md and its figure
@@ -25,8 +25,8 @@ def main() -> None:
     classes = read_csv(args.reports / "per_class.csv").astype({"count": int})
     changed = preset.deviations(params, args.conf)
     where, numbers = published.cell(params, args.published, args.conf)
-    metrics = read_json(args.reports / "metrics.json")
-    write_text(args.reports / "table.md", experiment.table(params, metrics, classes, where, numbers, changed))
+    metrics, more = (read_json(args.reports / name) for name in ("metrics.json", "metrics_more.json"))
+    write_text(args.reports / "table.md", experiment.table(params, metrics, more, classes, where, numbers, changed))
 
 
 if __name__ == "__main__":

@@ -107,8 +107,8 @@ RERUN = {
     "dataset": {"download", "tables"},
     "split": {"split", "tables"},
     "protocol": {"represent", "classify", "tables"},
-    "representation": {"represent", "classify", "tables"},
-    "classifier": {"classify", "tables"},
+    "representation": {"represent", "classify", "evaluate", "tables"},
+    "classifier": {"classify", "evaluate", "tables"},
     "seeds": {"represent", "classify", "evaluate", "tables"},
     "runtime": {"represent", "classify", "evaluate"},
 }

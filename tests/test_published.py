@@ -149,10 +149,16 @@ def test_table_shows_last_best_published_and_difference(tmp_path: Path) -> None:
         "best_std": {"all": 0.4, "many": 0.1, "medium": 0.2, "few": 0.3, "epoch": 1.0},
         "seeds": 2,
     }
+    bounds = {group: {"low": 40.25, "high": 50.55} for group in ("all", "many", "medium", "few")}
+    more = {"ci95_images": bounds, "ci95_seeds": bounds}
     where, numbers = published.cell(values, FOLDER, CONF)
-    text = experiment.table(values, metrics, subsets.read_classes(tmp_path), where, numbers, [])
+    text = experiment.table(values, metrics, more, subsets.read_classes(tmp_path), where, numbers, [])
     cells = [cell.strip() for cell in text.splitlines()[4].split("|")[1:-1]]
-    assert cells == ["all", "3", "44.0 ± 0.5", "45.0 ± 0.4", "44.7", "-0.7"]
+    assert cells == ["all", "3", "44.0 ± 0.5", "40.3 to 50.6", "40.3 to 50.6", "45.0 ± 0.4", "44.7", "-0.7"]
+    one = {name: value for name, value in metrics.items() if name != "std"}
+    del more["ci95_seeds"]
+    text = experiment.table(values, one, more, subsets.read_classes(tmp_path), where, numbers, [])
+    assert "| 44.0         | 40.3 to 50.6       | 45.0 ± 0.4" in text and "One seed: how much another" in text
     assert "Published: switching, table 1, 4, row" in text
     assert "555 training images, 500 to 5 a class" in text
 

@@ -13,14 +13,16 @@ def decomposition(predictions: np.ndarray, labels: np.ndarray) -> dict[str, floa
     """Squared bias, variance and their sum, the total error, of repeated runs (`switching` Table 9), as fractions.
 
     predictions: int64 (runs, n), the predicted classes; labels: int64 (n,). The paper does not define them. Here they
-    are those of half the squared distance between the one-hot prediction and the one-hot label, averaged over images,
-    so that the total error is one minus the mean accuracy, as the paper's numbers are.
+    are those of half the squared distance between the one-hot prediction and the one-hot label, averaged over the
+    images of each class and then over the classes, as accuracies are: the total error is one minus the mean accuracy.
     """
     classes = int(max(predictions.max(), labels.max())) + 1
     votes = np.stack([(predictions == c).mean(0) for c in range(classes)], axis=1)
     target = labels[:, None] == np.arange(classes)
-    bias = float(((votes - target) ** 2).sum(1).mean() / 2)
-    variance = float((1 - (votes**2).sum(1)).mean() / 2)
+    sizes = np.bincount(labels)
+    share = 1 / (sizes[labels] * np.count_nonzero(sizes))  # of an image in the mean over the classes
+    bias = float(share @ ((votes - target) ** 2).sum(1) / 2)
+    variance = float(share @ (1 - (votes**2).sum(1)) / 2)
     return {"bias2": bias, "variance": variance, "total_error": bias + variance}
 
 

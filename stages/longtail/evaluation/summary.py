@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.longtail.evaluation.rounding import PERCENT, rounded
 from stages.longtail.prediction.accuracy import GROUPS, by_group
 from stages.longtail.prediction.accuracy import per_class as accuracy_per_class
 
@@ -38,6 +39,21 @@ def best_epoch(rows: pd.DataFrame) -> dict[str, float]:
     return {**accuracies, "epoch": float(row.epoch)}
 
 
+def last_epochs(history: pd.DataFrame, count: int = 10) -> dict[str, float] | None:
+    """Test accuracy of each group, percent: the mean over the last `count` epochs, then over seeds.
+
+    None unless every seed tested each of them and all belong to the last part of the training: the head's where one
+    was made after the representation, those after the branch where there are any.
+    """
+    found = []
+    for _, rows in history.groupby("seed", sort=False):
+        last = rows[rows.part == rows.part.iloc[-1]].tail(count)
+        if len(last) < count or last.test_all.isna().any():
+            return None
+        found.append({group: float(last[f"test_{group}"].mean()) for group in GROUPS})
+    return {group: value for group, value in _mean(found).items() if not np.isnan(value)}
+
+
 def per_class(matrices: Sequence[np.ndarray], classes: pd.DataFrame) -> pd.DataFrame:
     accuracies = np.stack([accuracy_per_class(matrix) for matrix in matrices])
     table = classes.assign(accuracy=accuracies.mean(0))
@@ -65,14 +81,14 @@ def shots(metrics: dict[str, Any]) -> pd.DataFrame:
 
 
 def confusion(matrix: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """An image a row, as DVC's confusion template wants it."""
+    """An image a row, as DVC's confusion template wants it. matrix: int64 (classes, classes), rows are true classes."""
     actual, predicted = np.divmod(np.repeat(np.arange(matrix.size), matrix.ravel()), len(names))
     return pd.DataFrame({"actual": [names[i] for i in actual], "predicted": [names[i] for i in predicted]})
 
 
 def _mean(values: list[dict[str, float]]) -> dict[str, Any]:
-    return {key: round(float(np.mean([value[key] for value in values])), 4) for key in values[0]}
+    return {key: rounded(float(np.mean([value[key] for value in values])), PERCENT) for key in values[0]}
 
 
 def _std(values: list[dict[str, float]]) -> dict[str, float]:
-    return {key: round(float(np.std([value[key] for value in values], ddof=1)), 4) for key in values[0]}
+    return {key: rounded(float(np.std([value[key] for value in values], ddof=1)), PERCENT) for key in values[0]}

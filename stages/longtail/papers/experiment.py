@@ -7,18 +7,22 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.configuration.parameters import Params
+from stages.longtail.evaluation.rounding import text
 from stages.longtail.prediction.accuracy import GROUPS
 
 
 def table(
     params: Params,
     metrics: dict[str, Any],
+    more: dict[str, Any],
     classes: pd.DataFrame,
     where: str,
     published: dict[str, float],
     changed: list[str],
 ) -> str:
-    """Markdown. where, published: see published.cell; changed: see preset.deviations."""
+    """Markdown. metrics, more: the two metrics files; where, published: see published.cell; changed: see
+    preset.deviations."""
+    of_seeds = more.get("ci95_seeds", {})
     rows = []
     for group in GROUPS:
         if group in metrics["acc"]:
@@ -30,9 +34,11 @@ def table(
                     "classes": group,
                     "number of classes": size,
                     "last epoch": _pm(last, metrics.get("std", {}).get(group)),
+                    "95%, test images": _interval(more["ci95_images"][group]),
+                    **({"95%, seeds": _interval(of_seeds[group])} if of_seeds else {}),
                     "best test epoch": _pm(metrics["best"][group], metrics.get("best_std", {}).get(group)),
-                    "published": "-" if printed is None else f"{printed:.1f}",
-                    "last - published": "-" if printed is None else f"{last - printed:+.1f}",
+                    "published": "-" if printed is None else text(printed, 1),
+                    "last - published": "-" if printed is None else text(last - printed, 1, sign=True),
                 }
             )
     split, protocol = params.split, params.protocol
@@ -48,6 +54,13 @@ def table(
         f"Protocol `{protocol.name}`: {protocol.backbone}, {protocol.epochs} epochs, batch {protocol.batch_size}. "
         f"Seeds {', '.join(map(str, params.seeds))}. The last epoch is the result; the best test epoch is chosen by "
         "looking at the test set, and stands here because published code often prints it.",
+        "95%, test images: the interval of the last epoch's accuracy from resamples of the test images of each class, "
+        "the trained networks being what they are. "
+        + (
+            "±: standard deviation over seeds. 95%, seeds: Student's t interval of the mean over seeds."
+            if of_seeds
+            else "One seed: how much another would differ is not known."
+        ),
     ]
     if where:
         lines.append(f"Published: {where}.")
@@ -59,4 +72,8 @@ def table(
 
 
 def _pm(mean: float, std: float | None) -> str:
-    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+    return text(mean, 1) if std is None else f"{text(mean, 1)} ± {text(std, 1)}"
+
+
+def _interval(bounds: dict[str, float]) -> str:
+    return f"{text(bounds['low'], 1)} to {text(bounds['high'], 1)}"

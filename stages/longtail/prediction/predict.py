@@ -32,18 +32,19 @@ def predict(network: Network, images: Batches, compute: Compute, check: Callable
 
 
 @torch.no_grad()
-def logits(network: Network, images: Batches, compute: Compute) -> Tensor:
+def logits(network: Network, images: Batches, compute: Compute, scale: float = 1.0) -> Tensor:
     """Logits of every image, not augmented, in evaluation mode, less the largest of the image: float16 (n, classes).
 
     Softmax does not see what is subtracted, and near 0 float16 is fine enough that no two classes of different float32
-    logits are tied at the top: the predicted class is that of `predict`.
+    logits are tied at the top: the predicted class is that of `predict`. scale: by which the training loss multiplied
+    what the head gives, so that softmax of the result is what was trained.
     """
     network.eval()
     parts = []
     with compute.autocast():
         for part in _parts(images, compute):
             values = network(part).float()
-            parts.append((values - values.amax(1, keepdim=True)).half().cpu())
+            parts.append((scale * (values - values.amax(1, keepdim=True))).half().cpu())
     return torch.cat(parts)
 
 

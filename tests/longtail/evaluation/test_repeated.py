@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import pearsonr
+from sklearn.metrics import balanced_accuracy_score
 
 from stages.longtail.evaluation import repeated
 
@@ -20,12 +21,17 @@ def test_bias_and_variance_of_two_images_in_three_runs():
 
 
 @pytest.mark.parametrize("runs", [1, 2, 10])
-def test_the_total_error_is_one_minus_the_mean_accuracy(runs):
+def test_the_total_error_is_one_minus_the_mean_accuracy_of_the_classes(runs):
+    """On a test set whose classes are not equally large."""
     random = np.random.default_rng(runs)
-    labels = random.integers(0, 10, 500)
-    predictions = np.where(random.random((runs, 500)) < 0.7, labels, random.integers(0, 10, (runs, 500)))
+    labels = random.permutation(np.repeat(np.arange(10), range(5, 95, 9)))
+    count = len(labels)
+    right = random.random((runs, count)) < 0.3 + 0.06 * labels
+    predictions = np.where(right, labels, random.integers(0, 10, (runs, count)))
     got = repeated.decomposition(predictions, labels)
-    assert got["total_error"] == pytest.approx(1 - (predictions == labels).mean())
+    expected = 1 - np.mean([balanced_accuracy_score(labels, one) for one in predictions])
+    assert got["total_error"] == pytest.approx(expected)
+    assert abs(expected - (predictions != labels).mean()) > 0.02  # which is the mean over images
     assert got["bias2"] + got["variance"] == pytest.approx(got["total_error"])
     assert got["bias2"] > 0 and (got["variance"] > 0.01) == (runs > 1)
 
@@ -33,7 +39,7 @@ def test_the_total_error_is_one_minus_the_mean_accuracy(runs):
 def test_the_variance_is_half_the_mean_squared_distance_of_the_runs_from_their_mean():
     """From the definition, on one-hot vectors."""
     random = np.random.default_rng(0)
-    predictions, labels = random.integers(0, 4, (5, 30)), random.integers(0, 4, 30)
+    predictions, labels = random.integers(0, 4, (5, 32)), np.repeat(np.arange(4), 8)
     vectors, target = np.eye(4)[predictions], np.eye(4)[labels]
     mean = vectors.mean(0)
     got = repeated.decomposition(predictions, labels)
@@ -43,11 +49,8 @@ def test_the_variance_is_half_the_mean_squared_distance_of_the_runs_from_their_m
 
 def test_runs_that_agree_have_no_variance_and_runs_that_are_right_no_error():
     labels = np.array([0, 1, 1, 2])
-    assert repeated.decomposition(np.array([[0, 0, 1, 1]] * 3), labels) == {
-        "bias2": 0.5,
-        "variance": 0.0,
-        "total_error": 0.5,
-    }
+    expected = {"bias2": 0.5, "variance": 0.0, "total_error": 0.5}  # class errors 0, 1/2, 1
+    assert repeated.decomposition(np.array([[0, 0, 1, 1]] * 3), labels) == pytest.approx(expected)
     assert set(repeated.decomposition(np.array([labels] * 3), labels).values()) == {0.0}
 
 

@@ -65,6 +65,25 @@ def test_untested_epochs_are_passed_over_and_the_earliest_of_equals_is_taken():
     assert summary.best_epoch(rows)["epoch"] == 2
 
 
+def long(part, first, last, start=0.0, seed=0):
+    return history(*((part, epoch, start + epoch, 10.0) for epoch in range(first, last + 1)), seed=seed)
+
+
+def test_the_mean_of_the_last_ten_epochs_is_over_epochs_then_seeds():
+    """Epochs 3 to 12 have a mean of 7.5, the other seed's 17.5."""
+    both = joined(long("represent", 1, 12), long("represent", 1, 12, 10, seed=1))
+    assert summary.last_epochs(both) == pytest.approx({"all": 12.5, "many": 15, "few": 10})
+
+
+def test_the_last_ten_epochs_are_none_where_another_training_would_be_among_them():
+    assert summary.last_epochs(joined(long("represent", 1, 20), long("continue", 21, 29))) is None
+    assert summary.last_epochs(joined(long("represent", 1, 20), long("continue", 21, 30)))["all"] == 25.5
+    assert summary.last_epochs(joined(long("represent", 1, 20), long("head", 20, 20))) is None
+    untested = long("represent", 1, 12)
+    untested.loc[5, "test_all"] = NAN
+    assert summary.last_epochs(untested) is None
+
+
 CLASSES = pd.DataFrame(
     {"class": [0, 1, 2], "name": ["a", "b", "c"], "count": [5, 90, 5], "shot": ["few", "medium", "few"]}
 )

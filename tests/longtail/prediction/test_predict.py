@@ -62,6 +62,14 @@ def test_logits_keep_their_differences_and_the_predicted_class(network, images):
     assert torch.equal(got.argmax(1), predict.predict(network, images, CPU))
 
 
+def test_logits_are_scaled_after_the_largest_is_subtracted(network, images):
+    """So that what is not tied does not become so."""
+    expected = network.eval().head(one_by_one(network)).detach()
+    got = predict.logits(network, images, CPU, 30.0)
+    assert torch.allclose(got.float(), 30 * (expected - expected.amax(1, keepdim=True)), rtol=1e-3, atol=1e-2)
+    assert torch.equal(got.argmax(1), predict.predict(network, images, CPU))
+
+
 def test_classes_that_float16_would_tie_stay_apart():
     """1000 and 1000.1 are one number in float16, and the first of equals would win."""
 

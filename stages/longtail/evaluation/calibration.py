@@ -1,0 +1,49 @@
+"""What the probabilities of a network are worth: their likelihood, and how far confidence is from accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torchmetrics.functional.classification import binary_calibration_error
+
+from stages.longtail.prediction.accuracy import GROUPS
+
+BINS = 15
+
+
+def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, shots: Sequence[str]) -> dict[str, float]:
+    """Mean over the images of each group of -log softmax of the true class, in nats.
+
+    Args:
+        logits: float16 (n, classes), to whose softmax the network was trained: those of LDAM times its scale.
+        labels: int64 (n,).
+        shots: many, medium or few, of each class.
+    """
+    each = F.cross_entropy(torch.from_numpy(logits).float(), torch.from_numpy(labels), reduction="none")
+    return {group: float(each[rows].mean()) for group, rows in _members(labels, shots).items()}
+
+
+def calibration_error(logits: np.ndarray, labels: np.ndarray, shots: Sequence[str]) -> dict[str, float]:
+    """Expected calibration error of the images of each group (Guo et al. 2017, Eq. 5), a fraction.
+
+    The images are put into 15 bins of equal width by their confidence, the probability of the predicted class; the
+    error is the mean over the images of their bin's |accuracy - confidence|. See `negative_log_likelihood` for the
+    arguments.
+    """
+    confidence = torch.from_numpy(logits).float().softmax(1).amax(1)
+    correct = torch.from_numpy((logits.argmax(1) == labels).astype(np.int64))
+    return {
+        # Of confidences and hits this is the error of several classes, and needs no matrix of them.
+        group: float(binary_calibration_error(confidence[rows], correct[rows], n_bins=BINS))
+        for group, rows in _members(labels, shots).items()
+    }
+
+
+def _members(labels: np.ndarray, shots: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The images of each group's classes, bool (n,); a group without images is left out."""
+    shot = np.array(shots)[labels]
+    groups = {"all": np.ones(len(labels), bool)} | {name: shot == name for name in GROUPS[1:]}
+    return {name: torch.from_numpy(rows) for name, rows in groups.items() if rows.any()}

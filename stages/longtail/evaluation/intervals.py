@@ -1,0 +1,88 @@
+"""How sure an accuracy is: 95% intervals from its test images, and from its seeds. They answer different questions.
+
+From the test images: how the number would move had other images of the same classes been photographed, the trained
+networks being what they are. From the seeds: how the mean would move had other seeds been trained. Neither holds the
+other. Both take predicted classes alone, so predictions.npz is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from stages.longtail.prediction.accuracy import GROUPS, by_group
+
+LEVEL = 0.95
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95% interval, in points of accuracy."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def of_run(predicted: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int = 0) -> dict[str, Interval]:
+    """Accuracy of each group, percent, averaged over seeds, with its interval from the test images.
+
+    Args:
+        predicted: int64 (seeds, n), see outputs.read_predictions.
+        labels: int64 (n,).
+        shots: many, medium or few, of each class.
+        seed: of the resamples.
+
+    Returns:
+        By group; a group without classes is left out.
+    """
+    return _bootstrap(100 * (predicted == labels).mean(0), labels, shots, seed)
+
+
+def of_difference(
+    first: np.ndarray, second: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int = 0
+) -> dict[str, Interval]:
+    """Accuracy of `first` less that of `second`, by group, paired: each resample draws the same images for both.
+
+    first and second may have different numbers of seeds: each is averaged over its own. See `of_run`.
+    """
+    difference = (first == labels).mean(0) - (second == labels).mean(0)
+    return _bootstrap(100 * difference, labels, shots, seed)
+
+
+def of_seeds(values: Sequence[float]) -> Interval:
+    """The mean over seeds with Student's t interval. values: a number a seed, two or more."""
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    if error == 0:
+        return Interval(mean, mean, mean)
+    low, high = stats.t.interval(LEVEL, len(values) - 1, loc=mean, scale=error)
+    return Interval(mean, float(low), float(high))
+
+
+def _bootstrap(values: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int) -> dict[str, Interval]:
+    """Percentile intervals of the groups' means, from resamples of the images of each class.
+
+    values: float64 (n,), a number an image. Few of them differ (with s seeds at most s + 1, or 2s + 1 differences), so
+    instead of drawing images, a class's resample draws from the multinomial distribution how often each value occurs:
+    that is exactly how often it occurs among images drawn with replacement, at a hundredth of the time.
+    """
+    random = np.random.default_rng(seed)
+    means = np.empty(len(shots))
+    resampled = np.empty((len(shots), RESAMPLES))
+    for label in range(len(shots)):
+        found, counts = np.unique(values[labels == label], return_counts=True)
+        size = counts.sum()
+        means[label] = found @ counts / size
+        resampled[label] = random.multinomial(size, counts / size, RESAMPLES) @ found / size
+    middle = by_group(means, shots)
+    members = {name: [shot == name for shot in shots] for name in GROUPS[1:]} | {"all": [True] * len(shots)}
+    tails = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
+    result = {}
+    for group, mean in middle.items():
+        low, high = np.percentile(resampled[members[group]].mean(0), tails)
+        result[group] = Interval(mean, float(low), float(high))
+    return result
