@@ -18,7 +18,8 @@ from stages.longtail.classification.classifiers import classify
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
 from stages.longtail.training import checkpoint
-from stages.longtail.training.session import Session, State, write_states
+from stages.longtail.training.checkpoint import State
+from stages.longtail.training.session import Session
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     for state in represented.values():
         check(path, state, session, branch)
     states = session.each(lambda seed: classify(session, seed, represented[seed]))
-    write_states(session, states, args.manifest)
+    session.write(states, args.manifest)
 
 
 def check(path: Path, state: State, session: Session, branch: int) -> None:

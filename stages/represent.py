@@ -11,10 +11,13 @@ An interrupted run goes on from the last finished epoch, kept in .scratch/.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stages.longtail.configuration import command_line
 from stages.longtail.models import network
+from stages.longtail.training.checkpoint import State
 from stages.longtail.training.phase import Phase
-from stages.longtail.training.session import Session, State, write_states
+from stages.longtail.training.session import Session
 
 
 def main() -> None:
@@ -22,25 +25,14 @@ def main() -> None:
         __doc__, command_line.manifest, out="data/representation", raw="data/raw", splits="data/splits"
     )
     session = Session.open(args.params, args.raw, args.splits, args.out)
-    protocol, representation = args.params.protocol, args.params.representation
+    phase = replace(Phase.of(args.params.protocol, args.params.representation), stop=args.params.branch_epoch)
     key = session.trajectory()
-    phase = Phase.of_protocol(
-        protocol,
-        name="represent",
-        sampler=representation.sampler,
-        embedded=representation.embedded,
-        loss=representation.loss,
-        weighting=representation.weighting,
-        mixing=representation.mixing,
-        auxiliary=representation.auxiliary,
-        stop=args.params.branch_epoch,
-    )
 
     def train(seed: int) -> State:
         state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
         return state | {"trajectory": key}
 
-    write_states(session, session.each(train), args.manifest)
+    session.write(session.each(train), args.manifest)
 
 
 if __name__ == "__main__":

@@ -117,17 +117,17 @@ def test_the_gpu_trains_what_the_cpu_trains(ready: Workplace) -> None:
 def test_interrupted_and_resumed_is_never_having_stopped(ready: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = run(ready)
     shutil.rmtree(".scratch")
-    real = loop.Epochs.next
+    real = loop.Training.train_epoch
 
-    def stop(self: loop.Epochs) -> dict[str, float]:
-        if self.run.epoch == 4:
+    def stop(self: loop.Training) -> dict[str, Any]:
+        if self.epoch == 4:
             raise KeyboardInterrupt
         return real(self)
 
-    monkeypatch.setattr(loop.Epochs, "next", stop)
+    monkeypatch.setattr(loop.Training, "train_epoch", stop)
     with pytest.raises(KeyboardInterrupt):
         ok("represent")
-    monkeypatch.setattr(loop.Epochs, "next", real)
+    monkeypatch.setattr(loop.Training, "train_epoch", real)
     ok("represent", "classify")
     assert CLASSIFIER.read_bytes() == straight[CLASSIFIER.name + CLASSIFIER.parent.name]
 
@@ -143,14 +143,14 @@ def test_one_that_lacks_memory_streams_and_ends_the_same(
     ready: Workplace, monkeypatch: pytest.MonkeyPatch, seeds: list[int]
 ) -> None:
     resident = run(ready, seeds=seeds)
-    real = loop.Epochs.next
+    real = loop.Training.train_epoch
 
-    def crowded(self: loop.Epochs) -> dict[str, float]:
-        if self.run.epoch == 2 and self.objective.images.resident:
+    def crowded(self: loop.Training) -> dict[str, Any]:
+        if self.epoch == 2 and self.objective.images.resident:
             torch.empty(2**50, dtype=torch.uint8, device="cuda")
         return real(self)
 
-    monkeypatch.setattr(loop.Epochs, "next", crowded)
+    monkeypatch.setattr(loop.Training, "train_epoch", crowded)
     assert run(ready, seeds=seeds) == resident
 
 
@@ -160,16 +160,16 @@ def test_an_epoch_waits_for_the_device_at_its_end_alone(
 ) -> None:
     """torch tells of every wait: none may come from a step, with or without graphs."""
     ready.write(tiny(**RECIPES[recipe], runtime__device="cuda"))
-    real = loop.Epochs._step
+    real = loop.Training.train_step
 
-    def strict(self: loop.Epochs, variant: int, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def strict(self: loop.Training, variant: int, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         torch.cuda.set_sync_debug_mode("error")
         try:
             return real(self, variant, *batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(loop.Epochs, "_step", strict)
+    monkeypatch.setattr(loop.Training, "train_step", strict)
     with warnings.catch_warnings(action="ignore"):  # that this is a prototype, said once
         torch.cuda.set_sync_debug_mode("default")
     ok("represent", "classify")

@@ -15,19 +15,20 @@ from torch.profiler import ProfilerActivity, profile
 
 from stages.longtail.configuration import recipe
 from stages.longtail.runtime import devices
-from stages.longtail.training import loop, parallel_seeds
+from stages.longtail.training import parallel_seeds
+from stages.longtail.training.loop import Training
 from tests.benchmarks.training import STEPS, engine, read
 
 
-def shares(epochs: loop.Epochs, device: torch.device) -> tuple[pd.DataFrame, float, float]:
+def shares(training: Training, device: torch.device) -> tuple[pd.DataFrame, float, float]:
     """Share of each operator's own time, seconds of the epoch without the profiler, and of the device's kernels."""
-    epochs.next()
+    training.train_epoch()
     began = time.perf_counter()
-    epochs.next()
+    training.train_epoch()
     seconds = time.perf_counter() - began
     cuda = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as recorded:
-        epochs.next()
+        training.train_epoch()
     which = "self_device_time_total" if cuda else "self_cpu_time_total"
     own = {
         event.key: getattr(event, which)
@@ -48,10 +49,10 @@ def main() -> None:
     device = devices.resolve(recipe.Runtime("auto", args.precision, 1, 1))
     for graphs in (True, False) if device.device.type == "cuda" else (False,):
         with parallel_seeds.own_stream(device.device):
-            epochs = engine(images, rows, args.batch, device)
+            training = engine(images, rows, args.batch, device)
             if not graphs:
-                epochs.close()
-            frame, seconds, busy = shares(epochs, device.device)
+                training.close()
+            frame, seconds, busy = shares(training, device.device)
         speed = f"{STEPS * args.batch / seconds:.0f} images/s"
         print(f"{device.device.type}, {args.precision}, batch {args.batch}{', graphs' if graphs else ''}: {speed}")
         if device.device.type == "cuda":

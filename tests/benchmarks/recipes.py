@@ -23,7 +23,7 @@ from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network
 from stages.longtail.runtime import devices
 from stages.longtail.sources import datasets
-from stages.longtail.training import loop
+from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.session import architecture
 
@@ -53,19 +53,13 @@ class Steps:
 
     def __init__(self, method: str, images: Images, device: devices.Compute):
         protocol, representation = composed(method)
-        axes = {
-            name: getattr(representation, name)
-            for name in ("sampler", "embedded", "loss", "weighting", "mixing", "auxiliary")
-        }
-        self.phase = Phase.of_protocol(protocol, name="represent", stop=200, **axes)
-        self.batches = Batches(images, np.arange(len(images.labels)), device.device, 4)
+        batches = Batches(images, np.arange(len(images.labels)), device.device, 4)
         model = network.create(architecture(protocol, representation, 3, 10), 0)
-        self.run = loop.start(model, self.phase, device, None)
-        self.epochs = loop.Epochs(self.run, self.phase, 0, self.batches, device)
+        self.training = Training(Phase.of(protocol, representation), 0, model, batches, device)
 
     def seconds_a_step(self) -> float:
         began = time.perf_counter()
-        self.epochs.next()  # ends with the losses on the host, so the device is done
+        self.training.train_epoch()  # ends with the losses on the host, so the device is done
         return (time.perf_counter() - began) / STEPS
 
 

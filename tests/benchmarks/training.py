@@ -29,7 +29,8 @@ from stages.longtail.models import network
 from stages.longtail.runtime import devices
 from stages.longtail.sources import datasets
 from stages.longtail.splits import imbalance
-from stages.longtail.training import loop, parallel_seeds
+from stages.longtail.training import parallel_seeds
+from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
 from tests.benchmarks import plain, whole
 
@@ -77,24 +78,24 @@ def read() -> tuple[Images, np.ndarray]:
     return Images(part.images, part.labels, "", datasets.CIFAR_MEAN, datasets.CIFAR_STD), rows
 
 
-def engine(
-    images: Images, rows: np.ndarray, batch_size: int, device: devices.Compute, steps: int = STEPS
-) -> loop.Epochs:
+def engine(images: Images, rows: np.ndarray, batch_size: int, device: devices.Compute, steps: int = STEPS) -> Training:
     """The training engine, with epochs of `steps` batches."""
     batches = Batches(images, np.resize(rows, steps * batch_size), device.device, 4)
     protocol = recipe.Protocol(
         "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, recipe.Constant("constant", 0), "crop_flip", 4
     )
-    phase = Phase.of_protocol(
-        protocol,
-        name="represent",
+    representation = recipe.Representation(
         sampler=recipe.ClassSampler(),
+        embedded=recipe.NotEmbedded(),
         loss=recipe.CrossEntropy(),
         weighting=recipe.NoWeighting(),
-        stop=200,
+        head="linear",
+        whitening=recipe.NoWhitening(),
+        mixing=recipe.NoMixing(),
+        auxiliary=recipe.NoAuxiliary(),
+        branch=recipe.Branch("end", 0),
     )
-    run = loop.start(network.create(ARCHITECTURE, 0), phase, device, None)
-    return loop.Epochs(run, phase, 0, batches, device)
+    return Training(Phase.of(protocol, representation), 0, network.create(ARCHITECTURE, 0), batches, device)
 
 
 def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settings) -> tuple[float, float]:
@@ -107,27 +108,27 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settin
 
     def work(seed: int) -> tuple[float, float]:
         try:
-            epochs = engine(images, rows, batch_size, device)
+            training = engine(images, rows, batch_size, device)
             if settings.compiled:
-                epochs.run.network.features = torch.compile(epochs.run.network.features)  # type: ignore[method-assign]
+                training.network.features = torch.compile(training.network.features)  # type: ignore[method-assign]
             if not settings.graphs:
-                epochs.close()
-            first = epoch(epochs)
+                training.close()
+            first = epoch(training)
         except BaseException:
             meeting.abort()
             raise
         meeting.wait()
-        return first, epoch(epochs)
+        return first, epoch(training)
 
     seconds = parallel_seeds.each(range(settings.at_once), work, settings.at_once, device.device).values()
     slowest = max(second for _, second in seconds)
     return settings.at_once * STEPS * batch_size / slowest, max(first for first, _ in seconds) - slowest
 
 
-def epoch(epochs: loop.Epochs) -> float:
+def epoch(training: Training) -> float:
     """Seconds that an epoch takes."""
     began = time.perf_counter()
-    epochs.next()  # ends with the losses on the host, so the device is done
+    training.train_epoch()  # ends with the losses on the host, so the device is done
     return time.perf_counter() - began
 
 
@@ -140,7 +141,7 @@ def growth(images: Images, rows: np.ndarray, rounds: int, times: int = 4) -> tup
         engines = [engine(images, rows, 64, device, steps) for _ in range(seeds)]
         with parallel_seeds.own_stream(device.device):
             for each in engines:
-                each.next()
+                each.train_epoch()
             return min(sum(epoch(each) for each in engines) for _ in range(rounds))
 
     once = seconds(STEPS // times, 1)

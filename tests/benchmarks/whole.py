@@ -26,12 +26,12 @@ import os, time
 from stages import represent
 from stages.longtail.configuration import command_line
 from stages.longtail.training import loop
-step = loop.Run.step
+step = loop.Training.update
 def first(*arguments):
     step(*arguments)
     print(time.time(), flush=True)
     os._exit(0)
-loop.Run.step = first
+loop.Training.update = first
 command_line.run(represent.main)
 """
 

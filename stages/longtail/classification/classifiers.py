@@ -7,12 +7,22 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from stages.longtail.configuration.recipe import Continue, LogitAdjustment, NearestClassMean, Retrain, TauNormalise
+from stages.longtail.configuration.recipe import (
+    Continue,
+    LogitAdjustment,
+    NearestClassMean,
+    NoAuxiliary,
+    NoMixing,
+    NotEmbedded,
+    Retrain,
+    TauNormalise,
+)
 from stages.longtail.models import heads, network
 from stages.longtail.prediction import predict
 from stages.longtail.training import losses
+from stages.longtail.training.checkpoint import State
 from stages.longtail.training.phase import Phase
-from stages.longtail.training.session import Session, State
+from stages.longtail.training.session import Session
 
 
 def classify(session: Session, seed: int, state: State) -> State:
@@ -41,17 +51,8 @@ def go_on(session: Session, seed: int, state: State, classifier: Continue) -> St
     if classifier.new_head:
         state = _with_new_head(session, seed, state)
     stop = state["epoch"] + classifier.epochs if classifier.epochs else protocol.epochs
-    phase = Phase.of_protocol(
-        protocol,
-        name="classify",
-        embedded=representation.embedded,
-        mixing=representation.mixing,
-        auxiliary=representation.auxiliary,
-        trained=classifier.trained,
-        stop=stop,
-        last=stop,
-        **after,
-    )
+    phase = Phase.of(protocol, representation)
+    phase = replace(phase, stage="classify", trained=classifier.trained, stop=stop, last=stop, **after)
     if interlude := classifier.interlude:
         first = replace(phase, sampler=interlude.sampler, stop=state["epoch"] + interlude.epochs)
         state = session.train_seed(seed, first, key, lambda: _restore(session, state), state)
@@ -60,25 +61,25 @@ def go_on(session: Session, seed: int, state: State, classifier: Continue) -> St
 
 def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> State:
     """Train a new head (cRT), and the last block or all of the trunk with it; or a scale for each class (LWS)."""
-    protocol = session.params.protocol
     if classifier.after:
         state = go_on(session, seed, state, classifier.after)
-    phase = Phase(
-        name="classify",
+    phase = replace(
+        Phase.of(session.params.protocol, session.params.representation),
+        stage="classify",
+        trained=classifier.trained,
         sampler=classifier.sampler,
         loss=classifier.loss,
         weighting=classifier.weighting,
+        embedded=NotEmbedded(),
+        mixing=NoMixing(),
+        auxiliary=NoAuxiliary(),
         schedule=classifier.schedule,
         lr=classifier.lr * classifier.lr_scale,
         weight_decay=classifier.weight_decay,
-        momentum=protocol.momentum,
-        batch_size=protocol.batch_size,
         epochs=classifier.epochs,
-        augment=protocol.augment,
         stop=classifier.epochs,
         last=classifier.epochs,
         stream=1,
-        trained=classifier.trained,
     )
 
     def begin() -> network.Network:

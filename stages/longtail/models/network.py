@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NotRequired, TypedDict
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from stages.longtail.models import heads, resnet_cifar, resnet_imagenet
 from stages.longtail.models.whitening import Whitening
-
-DRAWING = threading.Lock()  # torch has one generator for all threads, and every new layer draws from it
+from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
 
 class Architecture(TypedDict):
@@ -103,7 +101,7 @@ class Network(nn.Module):
 
 def create(architecture: Architecture, seed: int) -> Network:
     """A network initialised from `seed`, the same on every device: the draw is made on the CPU."""
-    with DRAWING, torch.random.fork_rng(devices=[]):
+    with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(architecture)
         family(architecture["backbone"]).initialise(network)
@@ -112,7 +110,7 @@ def create(architecture: Architecture, seed: int) -> Network:
 
 def new_head(network: Network, seed: int, kind: str = "linear") -> None:
     """Give the network a freshly initialised head, drawn from `seed` and from no other draw. kind: linear or cosine."""
-    with DRAWING, torch.random.fork_rng(devices=[]):
+    with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.manual_seed(int(torch.randint(2**31, ()).item()))
         head = heads.build(kind, network.features_size, network.architecture["classes"])
@@ -122,7 +120,7 @@ def new_head(network: Network, seed: int, kind: str = "linear") -> None:
 
 def scale_head(network: Network) -> None:
     """Put a scale of 1 on each class of the linear head (LWS); the logits stay what they were."""
-    with DRAWING:
+    with ONE_AT_A_TIME:
         head = heads.ScaledHead(network.features_size, network.architecture["classes"])
     head.linear.load_state_dict(network.head.state_dict())
     _replace_head(network, "scaled", head)
@@ -142,7 +140,7 @@ def _replace_head(network: Network, kind: str, head: nn.Module) -> None:
 
 def restore(architecture: Architecture, weights: dict[str, Any], device: torch.device) -> Network:
     """The network of a checkpoint, on the device."""
-    with DRAWING:
+    with ONE_AT_A_TIME:
         network = Network(architecture)
     network.load_state_dict(weights)
     return place(network, device)

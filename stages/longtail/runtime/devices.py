@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,12 @@ import torch
 
 from stages.longtail.configuration.recipe import Runtime
 from stages.longtail.console.errors import UserError
+
+# Seeds that train at once do so in threads of one process. One at a time they do what belongs to all of it: draw from
+# torch's generator (every new layer does), silence warnings, write the growing history, and, on a GPU, what can make
+# the whole device wait, which ends another thread's recording of a graph: record one, and whatever a library sees for
+# the first time (it loads, allocates and, in mode `fast`, measures).
+ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterable
@@ -21,12 +20,13 @@ import torch
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import atomic
 from stages.longtail.provenance import imports
+from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
-LOADING = threading.Lock()  # what is done with warnings is done to all threads
+State = dict[str, Any]  # of one seed, see loop.Training.state
 SCRATCH = Path(os.environ.get("LONGTAIL_SCRATCH") or ".scratch")
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
+def save(path: Path, content: State) -> None:
     """Write tensors and plain values: the same bytes for the same content, whatever objects hold it.
 
     Serialised in memory first, so that a full disk is an ordinary OSError.
@@ -52,7 +52,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint without ever unpickling code. Raises UserError if it is cut short or no checkpoint."""
     content = io.BytesIO(path.read_bytes())  # read here: torch, too, raises OSError where a file is damaged
     try:
-        with LOADING, warnings.catch_warnings(action="ignore"):
+        with ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"):
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in many ways: KeyError, struct.error, AssertionError...
         raise UserError(
@@ -71,11 +71,20 @@ def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
     return {seed: states[seed] for seed in seeds}
 
 
-def recipe_key(**parts: Any) -> str:
-    """A hash of all that decides the weights: parameters, data, the code that trains, the libraries that draw."""
-    parts["code"] = [imports.digest("stages.represent"), imports.digest("stages.classify")]
-    parts["versions"] = [torch.__version__, np.__version__]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+def recipe_key(recipe: dict[str, Any], **runtime: Any) -> str:
+    """The name of the folder of .scratch/ for all that decides the weights to the last bit.
+
+    Args:
+        recipe: parameters and data, plain values; hashed with the code that trains and the libraries that draw.
+        runtime: how it is computed; readable in the name, so that the same recipe, computed otherwise, can be found.
+    """
+    parts = {
+        **recipe,
+        "code": [imports.digest("stages.represent"), imports.digest("stages.classify")],
+        "versions": [torch.__version__, np.__version__],
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    return ",".join([key, *(f"{name}={value}" for name, value in sorted(runtime.items()))])
 
 
 class Scratch:

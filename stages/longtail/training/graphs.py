@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.longtail.runtime.devices import ONE_AT_A_TIME
+
 Step = Callable[..., tuple[Tensor, Tensor]]
 EAGER = 3  # steps of a kind before one is recorded: libraries choose their kernels and allocate in them
-# One thread at a time may do what can make the whole device wait, which ends a recording in another thread: record, and
-# what a library sees for the first time (it loads, allocates and, in mode `fast`, measures).
-QUIET = threading.Lock()
 broken = threading.Event()  # set by a recording that failed: torch's allocator is not to be trusted with another one
 
 
@@ -54,7 +53,7 @@ class Graphs:
         if kind not in self.graphs:
             self.seen[kind] += 1
             if self.seen[kind] <= EAGER:
-                with QUIET:
+                with ONE_AT_A_TIME:
                     return self.step(variant, *batch)
             if not self.possible or not self._recorded(kind, batch):
                 return self.step(variant, *batch)
@@ -68,7 +67,7 @@ class Graphs:
     def _recorded(self, kind: tuple[int, int], batch: tuple[Tensor, ...]) -> bool:
         """Record a graph for batches like this one. False, and a notice, if that fails."""
         inputs = [tensor.clone() for tensor in batch]
-        with QUIET:
+        with ONE_AT_A_TIME:
             if broken.is_set():  # perhaps while this one waited for its turn
                 return False
             try:

@@ -1,4 +1,4 @@
-"""The training loop, for one seed, epoch by epoch.
+"""The training of one seed: `Training` owns all that changes while it trains, and reads from top to bottom.
 
 Nothing in an epoch asks the device for a value (but for whitening's eigenvalues, on CUDA), and every draw comes from
 (seed, epoch), so that a run that was stopped and resumed, or handed from one stage to the next, is the same run.
@@ -6,10 +6,9 @@ Nothing in an epoch asks the device for a value (but for whitening's eigenvalues
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -20,55 +19,175 @@ from stages.longtail.configuration.recipe import AuxiliaryTasks, Bilateral, NoAu
 from stages.longtail.console.errors import UserError
 from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network, place
-from stages.longtail.runtime.devices import Compute
+from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
 from stages.longtail.training import graphs, parallel_seeds, schedule
-from stages.longtail.training.checkpoint import Scratch
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
 from stages.longtail.training.two_streams import Branches, Tasks
 
+State = dict[str, Any]  # of one seed: plain values and tensors, see Training.state
 
-@dataclass
-class Run:
-    """A network on its way through epochs. `history` has a dict an epoch: epoch, lr, loss, train_acc, test_*."""
 
-    network: Network
-    trained: dict[str, Tensor]  # parameters by name
-    momentum: dict[str, Tensor]
-    epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    regularity: Regularity | None = None
+class Training:
+    """One seed on its way through a phase: make it, then go through its `epochs`.
 
-    def step(self, phase: Phase, rate: float | Tensor) -> None:
-        """SGD with momentum on the gradients at hand, by torch's functional form: the class's import takes seconds.
+    network, momentum (tensors by name), epoch (how many are done) and history (a dict for each: epoch, lr, loss,
+    train_acc, test_*) are the seed's state; everything else stays the same from epoch to epoch.
+    """
 
-        rate: a scalar on the device where the step is recorded and replayed with other rates.
+    def __init__(
+        self,
+        phase: Phase,
+        seed: int,
+        network: Network,
+        images: Batches,
+        compute: Compute,
+        state: State | None = None,
+        regularity: bool = False,
+    ) -> None:
+        """Put a network on the device, ready to train.
+
+        Args:
+            phase: what is trained, and how.
+            seed: of the draws.
+            network: taken over, not copied.
+            images: the training images.
+            compute: device and number format.
+            state: what to go on from; None: from `network` as it is.
+            regularity: count the images' learned and forgotten events.
         """
-        parameters = list(self.trained.values())
-        gradients = [parameter.grad for parameter in parameters]
+        self.phase, self.seed, self.compute = phase, seed, compute
+        self.network = place(network, compute.device)
+        self.trained = trained_parameters(network, phase)
+        network.requires_grad_(False)
+        for parameter in self.trained.values():
+            parameter.requires_grad_(True)
+        self.momentum = {name: torch.zeros_like(parameter) for name, parameter in self.trained.items()}
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.regularity = Regularity(images, compute) if regularity else None
+        self.tested = False
+        if state is not None:
+            self._load(state)
+
+        self.objective = objective(phase, images, compute.device)
+        on_cuda = compute.device.type == "cuda"
+        self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
+        self.step: graphs.Step = self.train_step
+        if on_cuda:
+            # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
+            possible = images.resident and not network.architecture["whitening"]
+            self.step = graphs.Graphs(self.train_step, self.forget_gradients, images.pixels, possible)
+
+    def epochs(self, test: Callable[[Network], dict[str, float]], test_every: int) -> Iterator[dict[str, Any]]:
+        """Train to the end of the phase. Gives each epoch's row of the history when it is finished.
+
+        Args:
+            test: accuracies of the network, percent by group.
+            test_every: epochs from one test to the next; the last epoch of the run is tested as well.
+        Raises:
+            UserError: a loss or a weight is not finite; that epoch is not given.
+        """
+        while self.epoch < self.phase.stop:
+            row = self.train_epoch()
+            # Not at phase.stop: the history must not tell where another stage took over.
+            tests = self.epoch % test_every == 0 or self.epoch == self.phase.last
+            with nullcontext() if self.tested else ONE_AT_A_TIME:
+                if tests:
+                    row |= {f"test_{group}": value for group, value in test(self.network).items()}
+                if self.regularity:
+                    self.regularity.count(self.network)
+            self.tested |= tests
+            if not torch.stack([torch.isfinite(parameter).all() for parameter in self.trained.values()]).all():
+                raise UserError(
+                    f"seed {self.seed} has weights that are no numbers after epoch {self.epoch}: lower protocol.lr, or "
+                    "classifier.lr if this is the classify stage"
+                )
+            self.history.append(row)
+            yield row
+
+    def train_epoch(self) -> dict[str, Any]:
+        """As many draws as there are training images, the last smaller batch included.
+
+        Returns:
+            The number of the epoch (1 is the first), its learning rate, the mean loss over images, and the accuracy on
+            them in percent.
+        """
+        phase, device = self.phase, self.compute.device
+        rate = schedule.learning_rate(phase.schedule, phase.lr, self.epoch, phase.epochs)
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate = rate
+        drawn = self.objective.draw(self.seed, self.epoch)
+        batches = [torch.from_numpy(array).to(device).split(phase.batch_size) for array in drawn.arrays]
+
+        set_mode(self.network, phase)
+        losses: list[Tensor] = []
+        correct: list[Tensor] = []
+        for variant, *batch in zip(drawn.variants, *batches, strict=True):
+            parallel_seeds.check()
+            try:
+                loss, hits = self.step(variant, *batch)
+            except torch.linalg.LinAlgError as error:  # whitening meets what is no number before the loss does
+                raise UserError(
+                    f"the features of seed {self.seed} cannot be whitened at epoch {self.epoch + 1}, step "
+                    f"{len(losses) + 1} ({error}): lower protocol.lr"
+                ) from error
+            losses.append(loss)
+            correct.append(hits)
+
+        host_loss = torch.stack(losses).cpu().double().numpy()  # here the host waits for the device
+        finite = np.isfinite(host_loss)
+        if not finite.all():
+            raise UserError(
+                f"the loss of seed {self.seed} is {host_loss[~finite][0]} at epoch {self.epoch + 1}, step "
+                f"{finite.argmin() + 1}: lower protocol.lr, or classifier.lr if this is the classify stage"
+            )
+        self.epoch += 1
+        sizes = [len(rows) for rows in batches[0]]
+        return {
+            "epoch": self.epoch,
+            "lr": rate,
+            "loss": float(np.average(host_loss, weights=sizes)),
+            "train_acc": 100 * int(torch.stack(correct).sum()) / sum(sizes),
+        }
+
+    def train_step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on one batch. Returns its loss and its number of correct predictions, on the device."""
+        with self.compute.autocast():
+            loss, hits = self.objective.loss(self.network, variant, *batch)
+        loss.backward()
+        self.update()
+        return loss.detach(), hits
+
+    def update(self) -> None:
+        """SGD with momentum on the gradients, by torch's functional form: the class's import takes seconds.
+
+        The rate is a scalar on the device where the step is recorded and replayed with other rates.
+        """
         with torch.no_grad():
             sgd(
-                parameters,
-                gradients,  # type: ignore[arg-type]
+                list(self.trained.values()),
+                [parameter.grad for parameter in self.trained.values()],  # type: ignore[misc]
                 list(self.momentum.values()),
                 fused=True,
-                lr=rate,
-                momentum=phase.momentum,
-                weight_decay=phase.weight_decay,
+                lr=self.rate,
+                momentum=self.phase.momentum,
+                weight_decay=self.phase.weight_decay,
                 dampening=0,
                 nesterov=False,
                 maximize=False,
             )
-        self.clean()
+        self.forget_gradients()
 
-    def clean(self) -> None:
-        """Forget gradients."""
+    def forget_gradients(self) -> None:
         for parameter in self.trained.values():
             parameter.grad = None
 
-    def state(self) -> dict[str, Any]:
-        """Plain values and tensors: what a checkpoint holds."""
+    def state(self) -> State:
+        """What a checkpoint holds."""
         state = {
             "epoch": self.epoch,
             "architecture": dict(self.network.architecture),
@@ -78,7 +197,7 @@ class Run:
         }
         return state | ({"regularity": self.regularity.state()} if self.regularity else {})
 
-    def load(self, state: dict[str, Any]) -> None:
+    def _load(self, state: State) -> None:
         """Take over a state. What is trained now but was not then starts without momentum."""
         self.epoch, self.history = state["epoch"], list(state["history"])
         self.network.load_state_dict(state["network"])
@@ -88,25 +207,22 @@ class Run:
         if self.regularity and "regularity" in state:
             self.regularity.load(state["regularity"])
 
+    def close(self) -> None:
+        """Let the graphs and what they hold go: they and this refer to each other."""
+        self.step = self.train_step
 
-def start(
-    network: Network,
-    phase: Phase,
-    compute: Compute,
-    state: dict[str, Any] | None,
-    regularity: Regularity | None = None,
-) -> Run:
-    """Put a network on the device, ready to train; with a `state`, as it was when that was written."""
-    network = place(network, compute.device)
-    trained = trained_parameters(network, phase)
-    network.requires_grad_(False)
-    for parameter in trained.values():
-        parameter.requires_grad_(True)
-    momentum = {name: torch.zeros_like(parameter) for name, parameter in trained.items()}
-    run = Run(network, trained, momentum, regularity=regularity)
-    if state is not None:
-        run.load(state)
-    return run
+
+def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:
+    """What a step computes: one stream of images, `balance`'s auxiliary tasks, or BBN."""
+    match phase.auxiliary:
+        case NoAuxiliary():
+            return OneStream(phase, images, device)
+        case AuxiliaryTasks():
+            return Tasks(phase, images, device)
+        case Bilateral():
+            return Branches(phase, images, device)
+        case _:
+            assert_never(phase.auxiliary)
 
 
 def trained_parameters(network: Network, phase: Phase) -> dict[str, Tensor]:
@@ -128,117 +244,3 @@ def set_mode(network: Network, phase: Phase) -> None:
         network.last_block.train()
         if network.architecture["whitening"]:
             network.whitening.train()  # its inputs change with the last block
-
-
-def train(
-    run: Run,
-    phase: Phase,
-    seed: int,
-    images: Batches,
-    test: Callable[[Network], dict[str, float]],
-    test_every: int,
-    compute: Compute,
-    scratch: Scratch,
-    report: Callable[[Run], None],
-) -> None:
-    """Train `run` up to phase.stop, keeping a checkpoint of the last finished epoch however it ends.
-
-    test: accuracies of the network, for the history; report: called after every epoch.
-    Raises UserError if a loss is not finite, with its epoch and step; that epoch is then not kept.
-    """
-    tested = False
-    with closing(Epochs(run, phase, seed, images, compute)) as epochs, closing(scratch):
-        while run.epoch < phase.stop:
-            row: dict[str, Any] = {"epoch": run.epoch + 1, **epochs.next()}
-            run.epoch += 1
-            # Not at phase.stop: the history must not tell where another stage took over.
-            tests = run.epoch % test_every == 0 or run.epoch == phase.last
-            with nullcontext() if tested else graphs.QUIET:
-                if tests:
-                    row |= {f"test_{group}": value for group, value in test(run.network).items()}
-                if run.regularity:
-                    run.regularity.count(run.network)
-            tested |= tests
-            if not torch.stack([torch.isfinite(parameter).all() for parameter in run.trained.values()]).all():
-                raise UserError(
-                    f"seed {seed} has weights that are no numbers after epoch {run.epoch}: lower protocol.lr, or "
-                    "classifier.lr if this is the classify stage"
-                )
-            run.history.append(row)
-            scratch.keep(run.state(), stage_ends=run.epoch == phase.stop)
-            report(run)
-
-
-def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:
-    if isinstance(phase.auxiliary, AuxiliaryTasks):
-        return Tasks(phase, images, device)
-    if isinstance(phase.auxiliary, Bilateral):
-        return Branches(phase, images, device)
-    return OneStream(phase, images, device)
-
-
-class Epochs:
-    """What stays the same from epoch to epoch, and `next`, which trains one."""
-
-    def __init__(self, run: Run, phase: Phase, seed: int, images: Batches, compute: Compute):
-        self.run, self.phase, self.seed, self.compute = run, phase, seed, compute
-        self.objective = objective(phase, images, compute.device)
-        on_cuda = compute.device.type == "cuda"
-        self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
-        self.step: graphs.Step = self._step
-        if on_cuda:
-            # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
-            possible = images.resident and not run.network.architecture["whitening"]
-            self.step = graphs.Graphs(self._step, run.clean, images.pixels, possible)
-
-    def close(self) -> None:
-        """Let the graphs and what they hold go: they and this refer to each other."""
-        self.step = self._step
-
-    def _step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on one batch. Returns its loss and its number of correct predictions, on the device."""
-        with self.compute.autocast():
-            loss, hits = self.objective.loss(self.run.network, variant, *batch)
-        loss.backward()
-        self.run.step(self.phase, self.rate)
-        return loss.detach(), hits
-
-    def next(self) -> dict[str, float]:
-        """Train epoch run.epoch: as many draws as there are training images, the last smaller batch included.
-
-        Returns its learning rate, the mean loss over images, and the accuracy on them in percent.
-        """
-        run, phase = self.run, self.phase
-        rate = schedule.learning_rate(phase.schedule, phase.lr, run.epoch, phase.epochs)
-        drawn = self.objective.draw(self.seed, run.epoch)
-        epoch = [torch.from_numpy(array).to(self.compute.device) for array in drawn.arrays]
-        if isinstance(self.rate, Tensor):
-            self.rate.fill_(rate)
-        else:
-            self.rate = rate
-
-        set_mode(run.network, phase)
-        step_loss: list[Tensor] = []
-        correct: list[Tensor] = []
-        for variant, *batch in zip(drawn.variants, *(tensor.split(phase.batch_size) for tensor in epoch), strict=True):
-            parallel_seeds.check()
-            try:
-                loss, hits = self.step(variant, *batch)
-            except torch.linalg.LinAlgError as error:  # whitening meets what is no number before the loss does
-                raise UserError(
-                    f"the features of seed {self.seed} cannot be whitened at epoch {run.epoch + 1}, step "
-                    f"{len(step_loss) + 1} ({error}): lower protocol.lr"
-                ) from error
-            step_loss.append(loss)
-            correct.append(hits)
-
-        host_loss = torch.stack(step_loss).cpu().double().numpy()
-        finite = np.isfinite(host_loss)
-        if not finite.all():
-            raise UserError(
-                f"the loss of seed {self.seed} is {host_loss[~finite][0]} at epoch {run.epoch + 1}, step "
-                f"{finite.argmin() + 1}: lower protocol.lr, or classifier.lr if this is the classify stage"
-            )
-        sizes = [len(rows) for rows in epoch[0].split(phase.batch_size)]
-        accuracy = 100 * int(torch.stack(correct).sum()) / len(epoch[0])
-        return {"lr": rate, "loss": float(np.average(host_loss, weights=sizes)), "train_acc": accuracy}

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.training import graphs
+from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
 Result = TypeVar("Result")
 STREAMS = 32  # that torch hands out before it gives one a second time
@@ -107,7 +107,7 @@ def free_memory() -> None:
     """Give back to the device what failed attempts held."""
     gc.collect()
     if torch.cuda.is_available():
-        with graphs.QUIET:
+        with ONE_AT_A_TIME:
             torch.cuda.empty_cache()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from stages.longtail.configuration.recipe import (
     Auxiliary,
@@ -14,6 +14,7 @@ from stages.longtail.configuration.recipe import (
     NoMixing,
     NotEmbedded,
     Protocol,
+    Representation,
     Sampler,
     Schedule,
     Weighting,
@@ -24,7 +25,6 @@ from stages.longtail.configuration.recipe import (
 class Phase:
     """Everything about a stretch of training but the data, the seed and the network."""
 
-    name: str  # represent or classify, for the progress bar
     sampler: Sampler
     loss: Loss
     weighting: Weighting
@@ -40,12 +40,18 @@ class Phase:
     embedded: Embedded = field(default=NotEmbedded())
     mixing: Mixing = field(default=NoMixing())
     auxiliary: Auxiliary = field(default=NoAuxiliary())
-    stream: int = 0  # of random draws; see draws.generator
+    stream: int = 0  # of random draws; see random_draws.generator
     trained: Literal["all", "last_block", "head", "scale"] = "all"  # the rest is frozen, in evaluation mode
+    stage: str = "represent"  # that trains it, for messages
 
     @classmethod
-    def of_protocol(cls, protocol: Protocol, **axes: Any) -> Phase:
+    def of(cls, protocol: Protocol, representation: Representation) -> Phase:
+        """The representation trained in one go to the protocol's last epoch: every phase of a run differs from it by
+        what `dataclasses.replace` names."""
         return cls(
+            sampler=representation.sampler,
+            loss=representation.loss,
+            weighting=representation.weighting,
             schedule=protocol.schedule,
             lr=protocol.lr,
             weight_decay=protocol.weight_decay,
@@ -53,5 +59,9 @@ class Phase:
             batch_size=protocol.batch_size,
             epochs=protocol.epochs,
             augment=protocol.augment,
-            **{"last": protocol.epochs, **axes},
+            stop=protocol.epochs,
+            last=protocol.epochs,
+            embedded=representation.embedded,
+            mixing=representation.mixing,
+            auxiliary=representation.auxiliary,
         )

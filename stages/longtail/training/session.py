@@ -1,18 +1,16 @@
-"""What `represent` and `classify` share: parameters, data and device, and how one seed is trained and resumed."""
+"""What the seeds of `represent` and `classify` share, and no seed changes; and how one seed is trained and resumed."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from stages.longtail.configuration.parameters import Params
@@ -20,44 +18,24 @@ from stages.longtail.configuration.recipe import ZCA, AuxiliaryTasks, Bilateral,
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import samplers, subsets
 from stages.longtail.data.batches import Batches, read_division
-from stages.longtail.files.artifacts import digest, write_csv, write_json
 from stages.longtail.models.network import Architecture, Network
 from stages.longtail.prediction import accuracy, predict
 from stages.longtail.provenance import manifest
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.training import checkpoint, loop, parallel_seeds
+from stages.longtail.training import checkpoint, parallel_seeds
+from stages.longtail.training.checkpoint import Scratch, State
+from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.progress import Progress
-from stages.longtail.training.regularity import Regularity
+from stages.longtail.training.record import Record
 
 SMALL = 64  # pixels a side
-HISTORY = ["seed", "part", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
-State = dict[str, Any]  # of one seed, see training.Run.state
-
-
-class Growing:
-    """history.csv while a stage trains, for plots in the meantime: written anew at most every few seconds."""
-
-    EVERY = 3.0  # seconds
-
-    def __init__(self) -> None:
-        self.written = time.perf_counter()
-        self.rows: dict[int, list[dict[str, Any]]] = {}
-        self.lock = threading.Lock()
-
-    def write(self, folder: Path, seed: int, history: list[dict[str, Any]]) -> None:
-        with self.lock:
-            self.rows[seed] = [{"seed": seed, "part": "so far", **row} for row in history]
-            if time.perf_counter() - self.written > self.EVERY:
-                rows = [row for seed in sorted(self.rows) for row in self.rows[seed]]
-                write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
-                self.written = time.perf_counter()
 
 
 @dataclass(frozen=True)
 class Session:
-    """`digest` changes with any byte of the data; `channels` are those of the images."""
+    """Parameters, device and data. `digest` changes with any byte of the data; `channels` are those of the images."""
 
     params: Params
     compute: Compute
@@ -67,16 +45,11 @@ class Session:
     subset: subsets.Subset
     channels: int
     digest: str
-    out: Path
-    began: float = field(default_factory=time.perf_counter)
-    trained: list[int] = field(default_factory=list)  # images that each seed trained here, not from checkpoints
-    earlier: list[dict[str, Any]] = field(default_factory=list)  # how the epochs before came about, where interrupted
-    facts: dict[str, Any] = field(default_factory=manifest.facts)
-    growing: Growing = field(default_factory=Growing)
+    record: Record
 
     @classmethod
     def open(cls, params: Params, raw: Path, splits: Path, out: Path) -> Session:
-        device, protocol = devices.resolve(params.runtime), params.protocol
+        compute, protocol, record = devices.resolve(params.runtime), params.protocol, Record(out)
         subset = subsets.read(splits)
         train, test = read_division(raw, "train"), read_division(raw, "test")
         if subset.counts(train.labels) != subset.classes["count"].tolist():
@@ -88,14 +61,14 @@ class Session:
         state.update(subset.kept.tobytes())
         return cls(
             params,
-            device,
-            Batches(train, subset.kept, device.device, protocol.pad, protocol.crop),
-            Batches(train, subset.held, device.device, crop=protocol.crop),
-            Batches(test, np.arange(len(test.labels)), device.device, crop=protocol.crop),
+            compute,
+            Batches(train, subset.kept, compute.device, protocol.pad, protocol.crop),
+            Batches(train, subset.held, compute.device, crop=protocol.crop),
+            Batches(test, np.arange(len(test.labels)), compute.device, crop=protocol.crop),
             subset,
             train.images.shape[-1],
             state.hexdigest(),
-            out,
+            record,
         )
 
     @property
@@ -127,42 +100,20 @@ class Session:
         return axes
 
     def _key(self, **recipe: Any) -> str:
-        protocol = asdict(self.params.protocol)
+        protocol, runtime = asdict(self.params.protocol), self.params.runtime
         del protocol["name"]
         return checkpoint.recipe_key(
-            **recipe,
-            data=self.digest,
-            protocol=protocol,
+            {**recipe, "data": self.digest, "protocol": protocol},
             device=self.compute.device.type,
             precision=self.compute.precision,
             threads=torch.get_num_threads(),
-            mode=self.params.runtime.mode,
-            test_every=self.params.runtime.test_every,
-            regularity=self.params.runtime.regularity,
+            mode=runtime.mode,
+            test_every=runtime.test_every,
+            regularity=runtime.regularity,
         )
 
-    def train_seed(
-        self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None = None
-    ) -> State:
-        """Train one seed to the end of `phase` and return its state.
-
-        It starts from `state`, or from the newest checkpoint that the scratch folder has under `key` if that is later;
-        without either, from the network that `begin` makes. If the device has too little memory for the images beside
-        the training, it goes on without them there.
-        """
-        while True:
-            resident = self.train.resident
-            try:
-                return self._train_seed(seed, phase, key, begin, state)
-            except torch.OutOfMemoryError:
-                if not resident:
-                    raise
-            self.train.stream()  # for what starts from now on: other seeds keep what they began with
-            print(f"seed {seed}: out of memory with all images on the device: from now on each batch is sent there")
-            parallel_seeds.free_memory()
-
     def each(self, work: Callable[[int], State]) -> dict[int, State]:
-        """work(seed) of every seed of the parameters; see together.each."""
+        """work(seed) of every seed of the parameters; see parallel_seeds.each."""
         return parallel_seeds.each(self.params.seeds, work, self.at_once, self.compute.device)
 
     @property
@@ -171,43 +122,60 @@ class Session:
         small = self.compute.device.type == "cuda" and self.train.side <= SMALL
         return min(self.params.runtime.at_once or (8 if small else 1), len(self.params.seeds), parallel_seeds.STREAMS)
 
+    def train_seed(
+        self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None = None
+    ) -> State:
+        """Train one seed to the end of a phase.
+
+        Args:
+            seed: of its draws.
+            phase: what is trained, and how.
+            key: of the recipe: where .scratch/ has its checkpoints.
+            begin: makes the network.
+            state: what to go on from; the newest checkpoint goes before it if that is of a later epoch.
+        Returns:
+            Its state at the end. If the device has too little memory for the images beside the training, they are
+            taken from there for all that starts from now on: other seeds keep what they began with.
+        """
+        while True:
+            resident = self.train.resident
+            try:
+                return self._train_seed(seed, phase, key, begin, state)
+            except torch.OutOfMemoryError:
+                if not resident:
+                    raise
+            self.train.stream()
+            print(f"seed {seed}: out of memory with all images on the device: from now on each batch is sent there")
+            parallel_seeds.free_memory()
+
     def _train_seed(
         self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None
     ) -> State:
-        scratch = checkpoint.Scratch(key, seed)
-        begins = state["epoch"] if state else 0
+        scratch, runtime = Scratch(key, seed), self.params.runtime
+        name, begins = f"{phase.stage}, seed {seed}", state["epoch"] if state else 0
         kept = scratch.latest(phase.stop)
-        if kept and (state is None or kept["epoch"] >= state["epoch"]):
+        if kept and (state is None or kept["epoch"] >= begins):
             state = kept
         images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
-        regularity = Regularity(images, self.compute) if self.params.runtime.regularity else None
-        run = loop.start(begin(), phase, self.compute, state, regularity)
-        first = run.epoch
-        self.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
-        scratch.begin(first, self.facts)
-
-        def report(run: loop.Run) -> None:
-            progress.epoch(run.history[-1])
-            self.growing.write(self.out, seed, run.history)
-
-        counted = [
+        training = Training(phase, seed, begin(), images, self.compute, state, runtime.regularity)
+        first = training.epoch
+        self.record.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
+        scratch.begin(first, manifest.facts())
+        done, total = (
             samplers.total(len(images), phase.embedded, phase.batch_size, epoch) for epoch in (first, phase.stop)
-        ]
-        to_train = phase.auxiliary.streams * (counted[1] - counted[0])
-        with Progress(f"{phase.name}, seed {seed}", first, phase.stop, to_train) as progress:
-            loop.train(
-                run,
-                phase,
-                seed,
-                images,
-                self.test_accuracy,
-                self.params.runtime.test_every,
-                self.compute,
-                scratch,
-                report,
-            )
-        self.trained.append(to_train)
-        return run.state()
+        )
+        to_train = phase.auxiliary.streams * (total - done)
+        with Progress(name, first, phase.stop, to_train) as progress, closing(training), closing(scratch):
+            for row in training.epochs(self.test_accuracy, runtime.test_every):
+                scratch.keep(training.state(), stage_ends=training.epoch == phase.stop)
+                self.record.epoch(seed, training.history)
+                progress.epoch(row)
+        self.record.trained.append(to_train)
+        return training.state()
+
+    def write(self, states: dict[int, State], manifest_path: Path | None) -> None:
+        """Hand on the states of all seeds; see Record.write."""
+        self.record.write(states, self.params.branch_epoch, self.compute, self.at_once, manifest_path)
 
 
 def architecture(protocol: Protocol, representation: Representation, channels: int, classes: int) -> Architecture:
@@ -232,25 +200,3 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
         projection=protocol.projection,
         crop=protocol.crop,
     )
-
-
-def write_states(session: Session, states: dict[int, State], manifest_path: Path | None) -> None:
-    """Hand on every seed's state as checkpoint.pt, the epochs so far as history.csv, and how they came about.
-
-    part: represent up to the branch epoch, continue after it; head: epochs of a head on the frozen representation,
-    which count on from those before.
-    """
-    folder, rows, branch = session.out, [], session.params.branch_epoch
-    for seed, state in states.items():
-        for row in state["history"]:
-            rows.append({"seed": seed, "part": "represent" if row["epoch"] <= branch else "continue", **row})
-        for row in state.get("head_history", []):
-            rows.append({"seed": seed, "part": "head", **row, "epoch": state["history"][-1]["epoch"] + row["epoch"]})
-    write_csv(folder / "history.csv", pd.DataFrame(rows, columns=HISTORY))
-    checkpoint.save(folder / "checkpoint.pt", {"seeds": states})
-    took = manifest.describe(
-        session.compute, session.at_once, time.perf_counter() - session.began, sum(session.trained)
-    )
-    took["earlier"] = session.earlier
-    took["checkpoint"] = digest(folder / "checkpoint.pt")
-    write_json(manifest_path or folder / "manifest.json", took)

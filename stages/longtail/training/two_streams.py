@@ -37,6 +37,27 @@ class TwoStreams:
             arrays += [order, self.images.draw(phase.augment, len(order), random)]
         return Draws(arrays, [0] * -(-len(labels) // phase.batch_size))
 
+    def loss(
+        self,
+        network: Network,
+        variant: int,
+        rows: Tensor,
+        crops: Tensor,
+        second_rows: Tensor,
+        second_crops: Tensor,
+        extra: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As OneStream.loss, of a batch of each stream.
+
+        Args:
+            variant: unused: there is one.
+            rows, crops: of the main stream, int64 (b,) and (b, 3 to 5).
+            second_rows, second_crops: of the second, the same.
+            extra: what else the objective drew: the quarter turns of rotated images, int64 (b, 2), for the image of
+                either stream; or BBN's alpha, float32 (b,).
+        """
+        raise NotImplementedError
+
 
 class Tasks(TwoStreams):
     """`balance` Eq. 2: lambda1 l(h, B_main) + lambda2 l(h_a, B_second) + lambda3 l(h_s, rotated [B_main; B_second]).
@@ -62,9 +83,10 @@ class Tasks(TwoStreams):
         crops: Tensor,
         second_rows: Tensor,
         second_crops: Tensor,
-        turns: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        task, size, copies = self.task, len(rows), 1 if turns is None else 2
+        turns, task, size = extra, self.task, len(rows)
+        copies = 1 if turns is None else 2
         images, windows = torch.cat([rows, second_rows]), torch.cat([crops, second_crops])
         labels = self.images.labels[images].view(2, size)
         if turns is not None:
@@ -106,9 +128,10 @@ class Branches(TwoStreams):
         crops: Tensor,
         second_rows: Tensor,
         second_crops: Tensor,
-        alpha: Tensor,
+        extra: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        size = len(rows)
+        assert extra is not None
+        alpha, size = extra, len(rows)
         labels, second_labels = self.images.labels[rows], self.images.labels[second_rows]
         images, windows = torch.cat([rows, second_rows]), torch.cat([crops, second_crops])
         shared = network.shared(self.images.training(images, windows))

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from stages.longtail.data.subsets import Subset
 from stages.longtail.models import network as networks
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training.phase import Phase
+from stages.longtail.training.record import Record
 from stages.longtail.training.session import Session
 
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -36,7 +38,6 @@ RETRAIN |= {"weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}}
 HEAD, SCALE = RETRAIN | {"trained": "head"}, RETRAIN | {"trained": "scale"}
 CONTINUE = {"kind": "continue", "sampler": None, "loss": None, "weighting": None}
 INSTANCE, BALANCED, REVERSED = (ClassSampler(kind) for kind in ("instance", "balanced", "reversed"))
-PLAIN = {"loss": CrossEntropy(), "weighting": NoWeighting()}
 GRID = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
 
 
@@ -60,16 +61,14 @@ def session_of(tmp_path, change, monkeypatch):
             Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))
         )
         loaded, subset = parameters.load(tmp_path / "params.yaml"), Subset(kept, held, classes)
-        return Session(loaded, CPU, train, validate, evaluate, subset, 1, "data", tmp_path)
+        return Session(loaded, CPU, train, validate, evaluate, subset, 1, "data", Record(tmp_path))
 
     return open_session
 
 
 def represented(session, stop=2, **axes):
     """The state of a representation trained for `stop` epochs."""
-    protocol, axes = session.params.protocol, {"sampler": INSTANCE, "stop": stop, **axes}
-    same = {axis: getattr(session.params.representation, axis) for axis in ("mixing", "embedded", "auxiliary")}
-    phase = Phase.of_protocol(protocol, name="represent", **same, **PLAIN, **axes)
+    phase = replace(Phase.of(session.params.protocol, session.params.representation), stop=stop, **axes)
     key = session.trajectory()
     return session.train_seed(0, phase, key, lambda: networks.create(session.architecture, 0)) | {"trajectory": key}
 
@@ -303,7 +302,7 @@ def test_switching_goes_on_with_the_reversed_sampler(session_of):
 
 def by_hand(session, state, **axes):
     """Train on from a state, without the classifier's code."""
-    phase = Phase.of_protocol(session.params.protocol, **{"name": "classify", "sampler": INSTANCE, **PLAIN, **axes})
+    phase = replace(Phase.of(session.params.protocol, session.params.representation), **axes)
     key = f"by hand {sorted(map(str, axes.items()))}"
     return session.train_seed(
         0, phase, key, lambda: networks.restore(state["architecture"], state["network"], CPU.device), state

@@ -15,7 +15,7 @@ def moved_by(settings, **start):
     """Names of what an epoch or more moves: parameters and statistics."""
     run = begin(settings, **start)
     before = weights(run)
-    go(run, settings)
+    go(run)
     return {name for name, value in weights(run).items() if not torch.equal(value, before[name])}
 
 
@@ -73,7 +73,7 @@ def test_heads_of_auxiliary_tasks_are_trained_with_the_tasks_and_left_alone_with
 
 def test_what_is_newly_trained_starts_without_momentum_and_the_rest_goes_on_with_it():
     first = phase(trained="head", stop=1)
-    state = go(begin(first), first).states[-1]
+    state = go(begin(first))[-1]
     assert set(state["momentum"]) == {"head.weight", "head.bias"} and state["momentum"]["head.weight"].any()
     run = begin(phase(), state=state)
     assert run.momentum.keys() == run.trained.keys() == dict(run.network.named_parameters()).keys()
@@ -83,9 +83,9 @@ def test_what_is_newly_trained_starts_without_momentum_and_the_rest_goes_on_with
 
 def test_going_on_from_a_state_leaves_the_state_as_it_was():
     first = phase(stop=1)
-    state = go(begin(first), first).states[-1]
+    state = go(begin(first))[-1]
     before = copy.deepcopy(state)
-    go(begin(phase(), state=state), phase())
+    go(begin(phase(), state=state))
     for part in ("network", "momentum"):
         assert equal(state[part], before[part])
     assert state["history"] == before["history"] and state["epoch"] == 1
@@ -106,6 +106,6 @@ def test_what_is_frozen_works_in_evaluation_mode_and_what_is_trained_in_training
     optimiser = torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
     F.cross_entropy(own(inputs.detach()), torch.tensor(LABELS)).backward()
     optimiser.step()
-    go(run, settings)
+    go(run)
     for (name, mine), theirs in zip(run.network.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-5), name

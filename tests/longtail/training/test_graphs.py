@@ -4,10 +4,10 @@ import threading
 
 import pytest
 import torch
-from test_loop import CPU, MANIFOLD, NARROW, division, phase
+from test_loop import MANIFOLD, begin, division, phase
 
 from stages.longtail.console.errors import Interrupted
-from stages.longtail.models import network as networks
+from stages.longtail.runtime.devices import ONE_AT_A_TIME
 from stages.longtail.training import graphs, loop
 from stages.longtail.training.graphs import EAGER, Graphs
 
@@ -31,15 +31,10 @@ class Recorder:
 
 
 def trained(settings, epochs=6, record=None):
-    run = loop.start(networks.create(NARROW, 0), settings, CPU, None)
-    engine = loop.Epochs(run, settings, 0, division(), CPU)
+    run = begin(settings)
     if record:
-        engine.step = Graphs(engine._step, run.clean, record=record)
-    rows = []
-    for _ in range(epochs):
-        rows.append(engine.next())
-        run.epoch += 1
-    return rows, run.state()
+        run.step = Graphs(run.train_step, run.forget_gradients, record=record)
+    return [run.train_epoch() for _ in range(epochs)], run.state()
 
 
 @pytest.mark.parametrize("changes", [{}, {"mixing": MANIFOLD}], ids=["plain", "variants"])
@@ -56,14 +51,13 @@ def test_with_graphs_the_same_is_trained_the_last_smaller_batch_included(changes
 def kinds(settings):
     """Of batches that come often enough to be recorded: sizes, times groups of manifold mixup."""
     seen = {}
-    engine = loop.Epochs(loop.start(networks.create(NARROW, 0), settings, CPU, None), settings, 0, division(), CPU)
-    engine.step = lambda variant, rows, *rest: (
+    run = begin(settings)
+    run.step = lambda variant, rows, *rest: (
         seen.update({(variant, len(rows)): seen.get((variant, len(rows)), 0) + 1}),
         (torch.zeros(()), torch.zeros(())),
     )[1]
-    for epoch in range(6):
-        engine.run.epoch = epoch
-        engine.next()
+    for _ in range(6):
+        run.train_epoch()
     return sum(min(count, EAGER) for count in seen.values()) / EAGER
 
 
@@ -71,14 +65,12 @@ def test_a_rate_on_the_device_changes_between_replays():
     """The rate is a tensor that the recorded step reads: it must fall when the schedule says so."""
     settings = phase(stop=6, schedule=loop.schedule.MultiStep("multistep", 0, (4,), 0.1))
     plain_rows, plain = trained(settings)
-    run = loop.start(networks.create(NARROW, 0), settings, CPU, None)
-    engine = loop.Epochs(run, settings, 0, division(), CPU)
-    engine.rate = torch.zeros(())
-    engine.step = Graphs(engine._step, run.clean, record=Recorder())
+    run = begin(settings)
+    run.rate = torch.zeros(())
+    run.step = Graphs(run.train_step, run.forget_gradients, record=Recorder())
     for row in plain_rows:
-        assert engine.next() == pytest.approx(row, rel=1e-4)
-        run.epoch += 1
-        assert engine.rate.item() == pytest.approx(row["lr"])
+        assert run.train_epoch() == pytest.approx(row, rel=1e-4)
+        assert run.rate.item() == pytest.approx(row["lr"])
     assert all(
         torch.allclose(run.state()["network"][name], value, atol=1e-5) for name, value in plain["network"].items()
     )
@@ -89,8 +81,7 @@ def test_where_recording_fails_training_goes_on_without(monkeypatch, capsys):
     monkeypatch.setattr(graphs, "broken", threading.Event())
     settings = phase(stop=6)
     plain_rows, plain = trained(settings)
-    run = loop.start(networks.create(NARROW, 0), settings, CPU, None)
-    engine = loop.Epochs(run, settings, 0, division(), CPU)
+    run = begin(settings)
     tried = []
 
     def broken(step, pool):
@@ -99,10 +90,9 @@ def test_where_recording_fails_training_goes_on_without(monkeypatch, capsys):
             parameter.grad = torch.full_like(parameter, 7.0)
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    engine.step = Graphs(engine._step, run.clean, record=broken)
+    run.step = Graphs(run.train_step, run.forget_gradients, record=broken)
     for row in plain_rows:
-        assert engine.next() == row
-        run.epoch += 1
+        assert run.train_epoch() == row
     assert all(torch.equal(value, plain["network"][name]) for name, value in run.state()["network"].items())
     said = capsys.readouterr().out.splitlines()
     assert said == ["training goes on without CUDA graphs: operation not permitted when stream is capturing"]
@@ -134,7 +124,7 @@ def test_a_seed_that_waited_for_another_whose_recording_fails_records_nothing(mo
     monkeypatch.setattr(graphs, "broken", threading.Event())
     recorder = Recorder()
     engine = eager(recorder)
-    with graphs.QUIET:  # the other one is at it
+    with ONE_AT_A_TIME:  # the other one is at it
         waiting = threading.Thread(target=engine, args=(0, torch.ones(2)))
         waiting.start()
         waiting.join(0.2)

@@ -25,7 +25,8 @@ from stages.longtail.data import augment, random_draws, samplers
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network as networks
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.training import loop, losses, mixing
+from stages.longtail.training import losses, mixing
+from stages.longtail.training.loop import Training
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 
@@ -42,49 +43,34 @@ MFW = MajorFeatureWeakening(group=2)
 MIXUP, MANIFOLD, REMIX = Mixup(), Mixup(alpha=2.0, groups=(0, 1, 2)), Remix(kappa=2.0, groups=(0, 3))
 
 
-class Kept:
-    """Stands in for checkpoint.Scratch: keeps copies of the states."""
-
-    def __init__(self):
-        self.states, self.ends = [], []
-
-    def close(self):
-        pass
-
-    def keep(self, state, stage_ends):
-        self.states.append(copy.deepcopy(state))
-        self.ends.append(stage_ends)
-
-
 def phase(**changes):
     settings = {
-        **{"name": "represent", "sampler": INSTANCE, "loss": CrossEntropy(), "weighting": NoWeighting()},
+        **{"sampler": INSTANCE, "loss": CrossEntropy(), "weighting": NoWeighting()},
         **{"schedule": Constant("constant", 0), "lr": 0.1, "weight_decay": 5e-3, "momentum": 0.9, "batch_size": 16},
         **{"epochs": 3, "augment": "crop_flip", "stop": 3, **changes},
     }
     return Phase(**{"last": settings["epochs"], **settings})
 
 
-def begin(phase, head="linear", state=None, architecture=NARROW):
+def begin(phase, head="linear", state=None, architecture=NARROW, seed=0):
     network = networks.create(architecture, 0)
     if head == "scaled":
         networks.scale_head(network)
-    return loop.start(network, phase, CPU, state)
+    return Training(phase, seed, network, division(), CPU, state)
 
 
 def division():
     return Batches(Images(PIXELS, LABELS, [], MEAN, STD), np.arange(40), CPU.device, PAD)
 
 
-def go(run, phase, seed=0, test=lambda network: {"all": 1.0}, test_every=1):
-    kept, images = Kept(), division()
-    loop.train(run, phase, seed, images, test, test_every, CPU, kept, lambda run: None)
-    return kept
+def go(run, test=lambda network: {"all": 1.0}, test_every=1):
+    """The state after each epoch."""
+    return [copy.deepcopy(run.state()) for _ in run.epochs(test, test_every)]
 
 
 def trained(**changes):
     run = begin(phase(**changes))
-    go(run, phase(**changes))
+    go(run)
     return run
 
 
@@ -109,7 +95,8 @@ def test_steps_are_those_of_torch_sgd(momentum):
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
         optimiser.zero_grad()
-        run.step(settings, rate)
+        run.rate = rate
+        run.update()
         for mine, theirs in zip(run.network.parameters(), twin.parameters(), strict=True):
             assert mine.grad is None
             assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-7)
@@ -180,8 +167,8 @@ def naive_training(sampler, mixture, rates, seed):
 def test_training_is_that_of_a_naive_loop_over_the_same_draws(sampler, mixture):
     schedule = MultiStep("multistep", 1, (2,), 0.5)  # warm-up of one epoch: rates 0.1, 0.1, 0.05
     settings = phase(sampler=sampler, mixing=mixture, schedule=schedule)
-    run = begin(settings)
-    go(run, settings, seed=4)
+    run = begin(settings, seed=4)
+    go(run)
     network, history = naive_training(sampler, mixture, [0.1, 0.1, 0.05], seed=4)
     assert [row["lr"] for row in run.history] == pytest.approx([0.1, 0.1, 0.05])
     assert [row["loss"] for row in run.history] == pytest.approx([loss for loss, _ in history], rel=1e-4)
@@ -195,7 +182,7 @@ def test_mixed_labels_have_the_weights_of_their_own_classes(weighting):
     """An epoch of one batch, lambda by lambda: the weight of each of the two labels of an image is its class's."""
     settings = phase(mixing=MIXUP, weighting=weighting, batch_size=40, stop=1)
     run = begin(settings)
-    go(run, settings)
+    go(run)
     network, weights = networks.create(NARROW, 0).train(), losses.effective_number_weights(np.array([25, 10, 5]), 0.9)
     order = samplers.order(INSTANCE, LABELS, 40, 40, random_draws.generator(0, 0, "sampler"))
     crops = augment.draw("crop_flip", 40, PAD, random_draws.generator(0, 0, "augment"))
@@ -269,17 +256,17 @@ def test_a_loss_that_is_no_number_is_refused_by_epoch_and_step_and_its_checkpoin
         return F.cross_entropy(logits, labels) * (float("nan") if next(calls) == 4 else 1)
 
     monkeypatch.setattr(losses, "build", lambda *_: loss)
-    run, kept = begin(phase()), Kept()
-    monkeypatch.setattr(Kept, "keep", lambda self, state, stage_ends: kept.states.append(state["epoch"]))
+    run, done = begin(phase()), []
     with pytest.raises(UserError, match=r"seed 0 is nan at epoch 2, step 2: lower protocol\.lr"):
-        go(run, phase())
-    assert kept.states == [1]
+        for row in run.epochs(lambda network: {}, 1):
+            done.append(row["epoch"])
+    assert done == [1] == [row["epoch"] for row in run.history]
 
 
 def test_weights_that_are_no_numbers_are_refused_although_the_loss_was_one():
     settings = phase(lr=1e38, batch_size=40, momentum=0.0, weight_decay=1e4)
     with pytest.raises(UserError, match=r"seed 0 has weights that are no numbers after epoch 1: lower protocol\.lr"):
-        go(begin(settings), settings)
+        go(begin(settings))
 
 
 def test_embedded_batches_come_before_every_so_manieth_batch_counted_over_all_epochs(monkeypatch):
@@ -301,11 +288,10 @@ def test_embedded_batches_come_before_every_so_manieth_batch_counted_over_all_ep
 def test_a_run_that_is_stopped_and_resumed_from_its_state_is_the_same_run(mixture):
     whole = trained(mixing=mixture, sampler=SQRT)
     first = phase(mixing=mixture, sampler=SQRT, stop=1)
-    kept = go(begin(first), first)
-    rest = phase(mixing=mixture, sampler=SQRT)
-    resumed = begin(rest, state=kept.states[-1])
+    states = go(begin(first))
+    resumed = begin(phase(mixing=mixture, sampler=SQRT), state=states[-1])
     resumed.network.train()
-    go(resumed, rest)
+    go(resumed)
     assert equal(weights(whole), weights(resumed))
     assert equal(whole.momentum, resumed.momentum)
     assert whole.history == resumed.history
@@ -315,12 +301,12 @@ def test_the_seed_the_stream_and_the_epoch_decide_the_draws():
     plain = weights(trained(stop=1))
     assert equal(plain, weights(trained(stop=1)))
     assert not equal(plain, weights(trained(stop=1, stream=1)))
-    run = begin(phase(stop=1))
-    go(run, phase(stop=1), seed=1)
+    run = begin(phase(stop=1), seed=1)
+    go(run)
     assert not equal(plain, weights(run))
     later = begin(phase(stop=2))
     later.epoch = 1
-    go(later, phase(stop=2))
+    go(later)
     assert not equal(plain, weights(later))
 
 
@@ -332,10 +318,9 @@ def test_tests_come_every_so_many_epochs_and_at_the_schedules_last_and_leave_tra
 
     settings = phase(epochs=epochs, stop=5)
     run, untested = begin(settings), begin(settings)
-    kept = go(run, settings, test=test, test_every=2)
-    go(untested, settings, test_every=100)
+    states = go(run, test, test_every=2)
+    go(untested, test_every=100)
     assert [row["epoch"] for row in run.history if row.get("test_all") == 50 and row["test_few"] == 10] == tested
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5]
     assert equal(weights(run), weights(untested))
-    assert kept.ends == [False, False, False, False, True]
-    assert [state["epoch"] for state in kept.states] == [1, 2, 3, 4, 5]
+    assert [state["epoch"] for state in states] == [1, 2, 3, 4, 5]

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from conftest import Workplace, tiny
 from inprocess import REPRESENTATION, ok, start
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.training import loop, parallel_seeds, session
+from stages.longtail.training import loop, parallel_seeds, record
 
 CPU = torch.device("cpu")
 
@@ -113,19 +114,19 @@ def test_a_failed_seed_alone_is_trained_again(
     ready: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at_once: int
 ) -> None:
     ready.write(tiny(seeds=[0, 1, 2], runtime__at_once=at_once))
-    real = loop.Epochs.next
+    real = loop.Training.train_epoch
 
-    def fail(self: loop.Epochs) -> dict[str, float]:
-        if self.seed == 1 and self.run.epoch == 2:
+    def fail(self: loop.Training) -> dict[str, Any]:
+        if self.seed == 1 and self.epoch == 2:
             raise UserError("the loss of seed 1 is nan at epoch 3, step 1: lower protocol.lr")
         return real(self)
 
-    monkeypatch.setattr(loop.Epochs, "next", fail)
+    monkeypatch.setattr(loop.Training, "train_epoch", fail)
     line = start("represent")
     assert line == (
         "error: the loss of seed 1 is nan at epoch 3, step 1: lower protocol.lr; the others are trained: 0, 2"
     )
-    monkeypatch.setattr(loop.Epochs, "next", real)
+    monkeypatch.setattr(loop.Training, "train_epoch", real)
     capsys.readouterr()
     ok("represent")
     again = re.findall(r"seed (\d): epoch (\d+)", capsys.readouterr().out)
@@ -158,22 +159,22 @@ def test_out_of_memory_on_the_device_streams_the_images(
     expected = REPRESENTATION.read_bytes()
     for path in Path(".scratch").glob("*/*/*"):
         path.unlink()
-    real = loop.Epochs.next
+    real = loop.Training.train_epoch
 
-    def crowded(self: loop.Epochs) -> dict[str, float]:
-        if self.run.epoch == 2 and self.objective.images.resident:
+    def crowded(self: loop.Training) -> dict[str, Any]:
+        if self.epoch == 2 and self.objective.images.resident:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(self)
 
-    monkeypatch.setattr(loop.Epochs, "next", crowded)
+    monkeypatch.setattr(loop.Training, "train_epoch", crowded)
     ok("represent")
     assert "seed 0: out of memory with all images on the device" in capsys.readouterr().out
     assert REPRESENTATION.read_bytes() == expected
 
-    def full(self: loop.Epochs) -> dict[str, float]:
+    def full(self: loop.Training) -> dict[str, Any]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
 
-    monkeypatch.setattr(loop.Epochs, "next", full)
+    monkeypatch.setattr(loop.Training, "train_epoch", full)
     for path in Path(".scratch").glob("*/*/*"):
         path.unlink()
     line = start("represent")
@@ -183,16 +184,16 @@ def test_out_of_memory_on_the_device_streams_the_images(
 
 
 def test_the_history_grows_while_it_trains(ready: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session.Growing, "EVERY", 0.0)
+    monkeypatch.setattr(record.Record, "EVERY", 0.0)
     ready.write(tiny(seeds=[0, 1]))
     seen = []
-    real = loop.Epochs.next
+    real = loop.Training.train_epoch
     path = Path("data/representation/history.csv")
 
-    def look(self: loop.Epochs) -> dict[str, float]:
+    def look(self: loop.Training) -> dict[str, Any]:
         seen.append(len(path.read_text().splitlines()) - 1 if path.exists() else 0)
         return real(self)
 
-    monkeypatch.setattr(loop.Epochs, "next", look)
+    monkeypatch.setattr(loop.Training, "train_epoch", look)
     ok("represent")
     assert seen == list(range(8)) and len(path.read_text().splitlines()) == 9

@@ -10,7 +10,7 @@ from stages.longtail.configuration.recipe import ClassSampler, Constant, CrossEn
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network as networks
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.training import loop
+from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
 
@@ -95,26 +95,14 @@ def test_a_state_stays_what_it_was_when_counting_goes_on(images):
     assert all(torch.equal(value, before[name]) for name, value in state.items())
 
 
-class Kept(list):
-    """Stands in for checkpoint.Scratch."""
-
-    def close(self):
-        pass
-
-    def keep(self, state, stage_ends):
-        self.append(copy.deepcopy(state))
-
-
 def train(images, stop, state=None, counted=True):
     phase = Phase(
-        **{"name": "represent", "sampler": ClassSampler(), "loss": CrossEntropy(), "weighting": NoWeighting()},
+        **{"sampler": ClassSampler(), "loss": CrossEntropy(), "weighting": NoWeighting()},
         **{"schedule": Constant("constant", 0), "lr": 0.3, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 2},
         **{"epochs": 8, "augment": "crop", "stop": stop, "last": 8},
     )
-    regularity = Regularity(images, CPU) if counted else None
-    run, kept = loop.start(networks.create(NARROW, 1), phase, CPU, state, regularity), Kept()
-    loop.train(run, phase, 0, images, lambda network: {}, 1, CPU, kept, lambda run: None)
-    return run, kept
+    run = Training(phase, 0, networks.create(NARROW, 1), images, CPU, state, counted)
+    return run, [copy.deepcopy(run.state()) for _ in run.epochs(lambda network: {}, 1)]
 
 
 def test_a_training_counts_after_each_epoch_and_a_resumed_one_comes_to_the_same(images):

@@ -38,7 +38,7 @@ TURNS = [[0, 1], [3, 2], [1, 1], [2, 3], [2, 0]]  # of an image of the batch, an
 
 def phase(auxiliary, **changes):
     settings = {
-        **{"name": "represent", "sampler": ClassBalancedBatches(images=2), "loss": CrossEntropy()},
+        **{"sampler": ClassBalancedBatches(images=2), "loss": CrossEntropy()},
         **{"weighting": NoWeighting(), "auxiliary": auxiliary, "augment": "crop_flip"},
         **{"schedule": Constant("constant", 0), "lr": 0.1, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 16},
         **{"epochs": 4, "stop": 4, "last": 4, **changes},
@@ -272,12 +272,9 @@ def test_two_epochs_train_every_weight_and_do_so_again_in_the_same_way(auxiliary
     for _ in range(2):
         network = networks.create(NARROW | architecture, 0)
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        settings = phase(auxiliary, lr=0.01)
-        run = loop.start(network, settings, CPU, None)
-        epochs = loop.Epochs(run, settings, 0, IMAGES, CPU)
+        run = loop.Training(phase(auxiliary, lr=0.01), 0, network, IMAGES, CPU)
         for _ in range(2):
-            row = epochs.next()
-            run.epoch += 1
+            row = run.train_epoch()
             assert np.isfinite(row["loss"]) and 0 <= row["train_acc"] <= 100
         after = run.network.state_dict()
         assert all(not torch.equal(after[name], value) for name, value in before.items())

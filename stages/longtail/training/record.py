@@ -1,0 +1,68 @@
+"""What a stage writes of its seeds: history.csv, which grows while they train, checkpoint.pt and the manifest."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.longtail.files.artifacts import digest, write_csv, write_json
+from stages.longtail.prediction import accuracy
+from stages.longtail.provenance import manifest
+from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
+from stages.longtail.training import checkpoint
+from stages.longtail.training.checkpoint import State
+
+HISTORY = ["seed", "part", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
+
+
+class Record:
+    """One for a stage: its seeds tell it how they get on, and at the end it writes what the stage hands on."""
+
+    EVERY = 3.0  # seconds from one writing of the growing history.csv to the next
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.began = self.written = time.perf_counter()
+        self.trained: list[int] = []  # images that each seed trained here, not from checkpoints
+        self.earlier: list[dict[str, Any]] = []  # how the epochs before came about, where interrupted
+        self.rows: dict[int, list[dict[str, Any]]] = {}
+
+    def epoch(self, seed: int, history: list[dict[str, Any]]) -> None:
+        """A seed has finished an epoch: `history` is all of its epochs so far."""
+        with ONE_AT_A_TIME:
+            self.rows[seed] = [{"seed": seed, "part": "so far", **row} for row in history]
+            if time.perf_counter() - self.written > self.EVERY:
+                self._write_history([row for seed in sorted(self.rows) for row in self.rows[seed]])
+                self.written = time.perf_counter()
+
+    def write(
+        self, states: dict[int, State], branch: int, compute: Compute, at_once: int, manifest_path: Path | None
+    ) -> None:
+        """Hand on every seed's state as checkpoint.pt, the epochs so far as history.csv, and how they came about.
+
+        Args:
+            states: of the seeds.
+            branch: the epoch up to which a row's part is `represent`; after it `continue`. head: epochs of a head on
+                the frozen representation, which count on from those before.
+            compute, at_once: for the manifest.
+            manifest_path: None: manifest.json beside the checkpoint.
+        """
+        rows = []
+        for seed, state in states.items():
+            for row in state["history"]:
+                rows.append({"seed": seed, "part": "represent" if row["epoch"] <= branch else "continue", **row})
+            for row in state.get("head_history", []):
+                epoch = state["history"][-1]["epoch"] + row["epoch"]
+                rows.append({"seed": seed, "part": "head", **row, "epoch": epoch})
+        self._write_history(rows)
+        checkpoint.save(self.out / "checkpoint.pt", {"seeds": states})
+        took = manifest.describe(compute, at_once, time.perf_counter() - self.began, sum(self.trained))
+        took["earlier"] = self.earlier
+        took["checkpoint"] = digest(self.out / "checkpoint.pt")
+        write_json(manifest_path or self.out / "manifest.json", took)
+
+    def _write_history(self, rows: list[dict[str, Any]]) -> None:
+        write_csv(self.out / "history.csv", pd.DataFrame(rows, columns=HISTORY))
