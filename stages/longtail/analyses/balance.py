@@ -23,7 +23,7 @@ def gains(runs: Sequence[Run]) -> pd.DataFrame:
     for baseline in (run for run in runs if run.params.method in BASELINES):
         base = baseline.classes.set_index("class").accuracy
         for run in runs:
-            if run.params.method not in BASELINES and run.params.protocol == baseline.params.protocol:
+            if run.params.method not in BASELINES and run.protocol == baseline.protocol:
                 rows = run.classes[["rank", "class", "count", "shot"]]
                 gain = run.classes.accuracy - base[run.classes["class"]].to_numpy()
                 parts.append(rows.assign(run=run.name, baseline=BASELINES[baseline.params.method], gain=gain))

@@ -12,8 +12,15 @@ from torch import Tensor, nn
 from stages.longtail.analyses import drawing
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
-from stages.longtail.configuration.parameters import Params
-from stages.longtail.configuration.recipe import ClassSampler, Continue, NearestClassMean, Retrain, TauNormalise
+from stages.longtail.configuration.recipe import (
+    Classifier,
+    ClassSampler,
+    Continue,
+    NearestClassMean,
+    Representation,
+    Retrain,
+    TauNormalise,
+)
 from stages.longtail.data import samplers
 from stages.longtail.models import heads
 from stages.longtail.prediction import accuracy, predict
@@ -25,9 +32,8 @@ STRATEGIES = ("instance", "balanced", "sqrt")
 TAUS = np.linspace(0, 1, 21).round(2)
 
 
-def classifier_name(params: Params) -> str:
+def classifier_name(classifier: Classifier) -> str:
     """joint, cRT, LWS, NCM or tau-normalised; '' for others, which the paper has not."""
-    classifier = params.classifier
     if isinstance(classifier, TauNormalise):
         return "tau-normalised"
     if isinstance(classifier, NearestClassMean):
@@ -40,9 +46,8 @@ def classifier_name(params: Params) -> str:
     return ""
 
 
-def is_plain(params: Params) -> bool:
+def is_plain(axes: Representation) -> bool:
     """Is the representation one of the paper's: a class sampler, cross-entropy, and nothing else?"""
-    axes = params.representation
     kinds = axes.embedded.kind, axes.weighting.kind, axes.whitening.kind, axes.mixing.kind, axes.auxiliary.kind
     usual = axes.loss.kind == "cross_entropy" and axes.head == "linear" and set(kinds) == {"none"}
     return usual and isinstance(axes.sampler, ClassSampler)
@@ -50,11 +55,11 @@ def is_plain(params: Params) -> bool:
 
 def accuracies(run: Run) -> pd.DataFrame | None:
     """Figure 1: accuracy of each group of classes, percent, last epoch, mean over seeds."""
-    name = classifier_name(run.params)
-    if not name or not is_plain(run.params):
+    name = classifier_name(run.classifier)
+    if not name or not is_plain(run.representation):
         return None
     rows = [{"group": group, "accuracy": value} for group, value in run.metrics["acc"].items()]
-    return pd.DataFrame(rows).assign(sampler=run.params.representation.sampler.kind, classifier=name)
+    return pd.DataFrame(rows).assign(sampler=run.representation.sampler.kind, classifier=name)
 
 
 def draw_accuracies(frame: pd.DataFrame, figure: Figure) -> None:
@@ -121,7 +126,7 @@ def tau_accuracies(weight: Tensor, features: Tensor, labels: Tensor, shots: Sequ
 
 def tau_curve(run: Run) -> pd.DataFrame | None:
     """Figure 2, right: test accuracy against tau, of a jointly trained linear head; mean over seeds."""
-    if classifier_name(run.params) != "joint" or run.params.representation.head != "linear":
+    if classifier_name(run.classifier) != "joint" or run.representation.head != "linear":
         return None
     shots = run.classes.sort_values("class")["shot"].tolist()
     frames = []

@@ -40,27 +40,27 @@ def channel_correlation(features: Tensor) -> np.ndarray:
 def correlations(run: Run) -> pd.DataFrame:
     """Figure 2: of the head's inputs on the training images; the first seed, the first 64 channels."""
     features, _ = run.features(next(iter(run.states)), "train")
-    matrix = channel_correlation(features)[:CHANNELS, :CHANNELS]
-    first, second = np.indices(matrix.shape).reshape(2, -1)
-    return pd.DataFrame({"channel": first, "other": second, "correlation": matrix.ravel().round(4)})
+    matrix = pd.DataFrame(channel_correlation(features)[:CHANNELS, :CHANNELS].round(3))
+    matrix.insert(0, "channel", matrix.index)
+    return matrix
 
 
 def draw_correlations(frame: pd.DataFrame, figure: Figure) -> None:
     names = drawing.labels(frame)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for (run, mine), axes in zip(frame.groupby("run", sort=False), panels, strict=True):
-        matrix = mine.pivot(index="channel", columns="other", values="correlation").to_numpy()
-        others = matrix[~np.eye(len(matrix), dtype=bool)]
-        # One path a pixel would be a megabyte; an image is embedded as a png of the matrix.
+        matrix = mine.drop(columns=["run", "channel"]).to_numpy()[:, : len(mine)]
+        others = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
+        # One path a pixel would be a megabyte: svg embeds the matrix as an image.
         drawn = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="none")
-        axes.set(title=f"{names[str(run)]}, mean absolute value {np.abs(others).mean():.2f}", xlabel="channel")
+        axes.set(title=f"{names[str(run)]}, mean absolute value {others.mean():.2f}", xlabel="channel")
     figure.colorbar(drawn, ax=panels.tolist(), label="correlation")
 
 
 def training_logits(run: Run, logits: Tensor, labels: Tensor) -> Tensor:
     """The logits of training, Eq. 11: for LDAM scaled, the true class's less its margin; else as they are."""
-    classifier = run.params.classifier
-    loss = (classifier.loss if isinstance(classifier, Continue) else None) or run.params.representation.loss
+    classifier = run.classifier
+    loss = (classifier.loss if isinstance(classifier, Continue) else None) or run.representation.loss
     if not isinstance(loss, LDAM):
         return logits
     margins = losses.ldam_margins(run.classes.sort_values("class")["count"].to_numpy(), loss.max_margin)
@@ -110,7 +110,7 @@ def true_positives(run: Run, logits: Tensor, labels: Tensor) -> np.ndarray:
 def classifier_learning(run: Run) -> pd.DataFrame | None:
     """Figure 3, at the end of training, mean over seeds: p of the true class on training and on test images, norms of
     the gradient of the mean cross-entropy over the training images, and of the weights. Heads trained to the end."""
-    if not isinstance(run.params.classifier, Continue):
+    if not isinstance(run.classifier, Continue):
         return None
     seeds = []
     for seed in run.states:
@@ -139,7 +139,7 @@ def draw_classifier_learning(frame: pd.DataFrame, figure: Figure) -> None:
     for axes, (column, title) in zip(figure.subplots(2, 2).ravel(), titles.items(), strict=True):
         drawing.by_class(axes, frame, column, legend=column == "weight_norm")
         axes.set_title(title)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 if "positives" in title else None)
 
 
 def layers(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:

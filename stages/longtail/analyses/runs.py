@@ -15,6 +15,7 @@ import yaml
 
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.parameters import Params
+from stages.longtail.configuration.recipe import Classifier, Protocol, Representation
 from stages.longtail.configuration.schema import suggest
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
@@ -46,6 +47,18 @@ class Run:
     raw: Path
     splits: Path
     _kept: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def representation(self) -> Representation:
+        return self.params.representation
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.params.classifier
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.params.protocol
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def test_feature_deviation_of_two_directions():
 
 def test_gain_is_by_class_whatever_its_rank():
     def of(method, accuracy, protocol="p"):
-        params = SimpleNamespace(method=method, protocol=protocol)
-        return run(name=method, params=params, classes=CLASSES.assign(accuracy=accuracy))
+        params = SimpleNamespace(method=method)
+        return run(name=method, params=params, protocol=protocol, classes=CLASSES.assign(accuracy=accuracy))
 
     mixed = of("cbs_rrs", [70.0, 65.0])
     swapped = of("joint", [50.0, 80.0])
@@ -127,8 +127,7 @@ def test_channel_correlation_of_a_line_its_mirror_and_a_constant():
 
 
 def learner(loss="cross_entropy"):
-    recipe = SimpleNamespace(classifier=None, representation=SimpleNamespace(loss=loss))
-    return run(params=recipe, classes=CLASSES)
+    return run(classifier=None, representation=SimpleNamespace(loss=loss), classes=CLASSES)
 
 
 def test_gradients_of_an_undecided_linear_head():
