@@ -184,7 +184,7 @@ def test_byte_code_reruns_nothing_and_code_does(tmp_path: Path, monkeypatch: pyt
 
 def test_imports_run_downwards_only() -> None:
     order = ["console", "files", "configuration", "runtime", "provenance", "sources", "splits", "data", "models"]
-    order += ["prediction", "training", "classification", "evaluation", "papers", "analyses"]
+    order += ["prediction", "training", "classification", "evaluation", "comparison", "papers", "analyses"]
     allowed = {wing: set(order[: order.index(wing) + 1]) for wing in order}
     allowed["papers"] -= {"runtime", "models", "training", "classification"}
     for path in sorted((ROOT / "stages/longtail").rglob("*.py")):

@@ -175,6 +175,17 @@ def test_from_crt_to_tau_norm_skips_represent_and_mfw_and_back_comes_from_the_ru
     assert "crt on digits" in (clone / "reports/table.md").read_text()
 
 
+def test_experiments_are_compared_by_name(clone: Path) -> None:
+    call(clone, "dvc", "exp", "run", "-n", "rescaled", "-S", "method=tau_norm")
+    after = metrics(clone)["acc"]["all"]
+    call(clone, "git", "checkout", "-q", ".")
+    output = call(clone, "python", "-m", "stages.compare", "HEAD", "rescaled")
+    all_classes = next(line for line in output.splitlines() if line.startswith("| all "))
+    cells = [cell.strip() for cell in all_classes.split("|")]
+    assert [float(cell) for cell in cells[3:5]] == pytest.approx([metrics(clone)["acc"]["all"], after], abs=0.051)
+    assert (clone / "dvc_plots/compare.svg").is_file()
+
+
 def test_wrong_method_name_lists_the_right_ones(clone: Path) -> None:
     output = call(clone, "dvc", "exp", "run", "-S", "method=mwf", check=False)
     for name in ("joint", "crt", "lws", "tau_norm", "ncm", "switching", "mfw"):

@@ -54,6 +54,15 @@ def of_difference(
     return _bootstrap(100 * difference, labels, shots, seed)
 
 
+def of_class_differences(
+    first: np.ndarray, second: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0
+) -> list[Interval]:
+    """The same of each class."""
+    difference = (first == labels).mean(0) - (second == labels).mean(0)
+    means, resampled = _resample(100 * difference, labels, classes, seed)
+    return [_percentiles(mean, draws) for mean, draws in zip(means, resampled, strict=True)]
+
+
 def of_seeds(values: Sequence[float]) -> Interval:
     """The mean over seeds with Student's t interval. values: a number a seed, two or more."""
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
@@ -63,26 +72,44 @@ def of_seeds(values: Sequence[float]) -> Interval:
     return Interval(mean, float(low), float(high))
 
 
-def _bootstrap(values: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int) -> dict[str, Interval]:
-    """Percentile intervals of the groups' means, from resamples of the images of each class.
+def of_seed_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Mean of `first` less that of `second`, with Welch's t interval. Each: a number a seed, two or more.
 
-    values: float64 (n,), a number an image. Few of them differ (with s seeds at most s + 1, or 2s + 1 differences), so
-    instead of drawing images, a class's resample draws from the multinomial distribution how often each value occurs:
-    that is exactly how often it occurs among images drawn with replacement, at a hundredth of the time.
+    Not paired: the same seed of two methods shares little once they have trained apart.
+    """
+    difference = float(np.mean(first) - np.mean(second))
+    if np.std(first) == np.std(second) == 0:
+        return Interval(difference, difference, difference)
+    low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(LEVEL)
+    return Interval(difference, float(low), float(high))
+
+
+def _bootstrap(values: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int) -> dict[str, Interval]:
+    """Intervals of the groups' means. values: float64 (n,), a number an image."""
+    means, resampled = _resample(values, labels, len(shots), seed)
+    members = {name: [shot == name for shot in shots] for name in GROUPS[1:]} | {"all": [True] * len(shots)}
+    return {
+        group: _percentiles(mean, resampled[members[group]].mean(0)) for group, mean in by_group(means, shots).items()
+    }
+
+
+def _resample(values: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The classes' means (classes,), and those of resamples of their images (classes, RESAMPLES).
+
+    Few values differ (with s seeds at most s + 1, or 2s + 1 differences), so instead of drawing images, a class's
+    resample draws from the multinomial distribution how often each value occurs: that is exactly how often it occurs
+    among images drawn with replacement, at a hundredth of the time.
     """
     random = np.random.default_rng(seed)
-    means = np.empty(len(shots))
-    resampled = np.empty((len(shots), RESAMPLES))
-    for label in range(len(shots)):
+    means, resampled = np.empty(classes), np.empty((classes, RESAMPLES))
+    for label in range(classes):
         found, counts = np.unique(values[labels == label], return_counts=True)
         size = counts.sum()
         means[label] = found @ counts / size
         resampled[label] = random.multinomial(size, counts / size, RESAMPLES) @ found / size
-    middle = by_group(means, shots)
-    members = {name: [shot == name for shot in shots] for name in GROUPS[1:]} | {"all": [True] * len(shots)}
-    tails = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
-    result = {}
-    for group, mean in middle.items():
-        low, high = np.percentile(resampled[members[group]].mean(0), tails)
-        result[group] = Interval(mean, float(low), float(high))
-    return result
+    return means, resampled
+
+
+def _percentiles(mean: float, draws: np.ndarray) -> Interval:
+    low, high = np.percentile(draws, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
+    return Interval(float(mean), float(low), float(high))

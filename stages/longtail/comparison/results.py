@@ -1,0 +1,90 @@
+"""What is compared: the predictions of an experiment, of a git revision, of a paper's run or of any folder."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.evaluation import outputs
+from stages.longtail.files.artifacts import read_csv
+
+FILES = ("predictions.npz", "per_class.csv")
+
+
+@dataclass(frozen=True)
+class Result:
+    """predicted int64 (seeds, n), labels int64 (n,); classes: columns class, name, count, shot, in order of class."""
+
+    name: str
+    predicted: np.ndarray
+    labels: np.ndarray
+    classes: pd.DataFrame
+
+    @property
+    def shots(self) -> list[str]:
+        return self.classes["shot"].tolist()
+
+
+def find(name: str, reports: Path) -> Result:
+    """The result that a person names.
+
+    Args:
+        name: in this order, workspace, which is `reports`; a folder with predictions.npz and per_class.csv; a paper's
+            run, such as cifar10-exp-100-joint or procrustean/cifar10-exp-100-joint; or a DVC experiment or git
+            revision, of which `reports` is taken.
+        reports: folder of the current experiment, below which those of the papers lie.
+
+    Raises:
+        UserError: nothing or more than one thing has this name, or what has it lacks predictions.
+    """
+    folder = reports if name == "workspace" else Path(name)
+    if folder.is_dir():
+        return _of_folder(name, folder)
+    *paper, run = name.split("/")
+    runs = sorted({path.parent for path in reports.rglob("metrics.json") if path.parent.name == run})
+    runs = [path for path in runs if set(paper) <= set(path.parts)]
+    if len(runs) > 1:
+        raise UserError(f"'{name}' is the name of {' and of '.join(map(str, runs))}: name the folder")
+    return _of_folder(name, runs[0]) if runs else _of_revision(name, reports)
+
+
+def _of_folder(name: str, folder: Path) -> Result:
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{folder} has no {file}, without which '{name}' cannot be compared: results from before predictions "
+                "were kept have none; run it again"
+            )
+    predicted, labels = outputs.read_predictions(folder / "predictions.npz")
+    path = folder / "per_class.csv"
+    try:
+        classes = read_csv(path)[["class", "name", "count", "shot"]].astype({"class": int, "count": int})
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): run the evaluate stage again") from error
+    return Result(name, predicted, labels, classes.sort_values("class", ignore_index=True))
+
+
+def _of_revision(name: str, reports: Path) -> Result:
+    """From git, where the small reports are: nothing is checked out."""
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        system = DVCFileSystem(rev=name)
+        contents = {file: system.read_bytes((reports / file).as_posix()) for file in FILES}
+    except FileNotFoundError:
+        raise UserError(f"revision '{name}' has no {reports}/{' or no '.join(FILES)}: run its evaluate stage") from None
+    except (DvcException, SCMError, OSError) as error:
+        raise UserError(
+            f"'{name}' is no folder, no run of a paper, no experiment and no git revision ({error}): see dvc exp list"
+        ) from None
+    with tempfile.TemporaryDirectory() as folder:
+        for file, content in contents.items():
+            Path(folder, file).write_bytes(content)
+        return _of_folder(name, Path(folder))
