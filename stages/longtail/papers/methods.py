@@ -1,11 +1,7 @@
-"""The README's table of methods, from conf/method/ and data/published/; with --rows, the rows of the papers.
-
-python -m stages.longtail.papers.methods [--rows [PAPER]]
-"""
+"""Lists of the methods, from conf/method/ and the papers' printed numbers, and of the printed rows that they run."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,30 +10,45 @@ import pandas as pd
 import yaml
 
 from stages.longtail.configuration.schema import suggest
-from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
 from stages.longtail.papers import grid, published
 
 
+def names(conf: Path) -> list[str]:
+    """Every method, by its preset's name."""
+    return sorted(path.stem for path in (conf / "method").glob("*.yaml"))
+
+
+def sentence(method: str, conf: Path) -> str:
+    """What a method is: the comment at the head of its preset."""
+    return (conf / "method" / f"{method}.yaml").read_text().splitlines()[1].removeprefix("# ")
+
+
 def table(conf: Path, folder: Path) -> str:
-    """Markdown: each preset, its comment, the tables that it stands in, the axes that it sets, its command."""
+    """Markdown: each preset, its comment, and the tables that it stands in."""
     where = tables(folder)
-    rows = []
-    for path in sorted((conf / "method").glob("*.yaml")):
-        text = path.read_text()
-        preset: dict[str, Any] = yaml.safe_load(text)
-        chosen = {key.split("/")[1]: name for item in preset.get("defaults", []) for key, name in item.items()}
-        rows.append(
+    lines = [
+        {"method": f"`{name}`", "what": sentence(name, conf), "printed in tables": where.get(name, "")}
+        for name in names(conf)
+    ]
+    return pd.DataFrame(lines).to_markdown(index=False)
+
+
+def axes(conf: Path) -> str:
+    """Markdown: the group files that each preset takes, and what it changes of them."""
+    lines = []
+    for name in names(conf):
+        preset: dict[str, Any] = yaml.safe_load((conf / "method" / f"{name}.yaml").read_text())
+        chosen = {key.split("/")[1]: group for item in preset.get("defaults", []) for key, group in item.items()}
+        lines.append(
             {
-                "method": f"`{path.stem}`",
-                "what": text.splitlines()[1].removeprefix("# "),
-                "tables": where.get(path.stem, ""),
+                "method": f"`{name}`",
                 "representation": _axes(chosen.get("representation", "plain"), preset.get("representation", {})),
+                "branch": _branch(preset),
                 "classifier": _axes(chosen.get("classifier", "continue"), preset.get("classifier", {})),
-                "command": f"`dvc exp run -S method={path.stem}`",
             }
         )
-    return pd.DataFrame(rows).to_markdown(index=False)
+    return pd.DataFrame(lines).to_markdown(index=False)
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -77,17 +88,7 @@ def _axes(group: str, changes: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="?", const="", metavar="PAPER", help="list the papers' rows instead")
-    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
-    parser.add_argument("--published", type=Path, default=Path("data/published"), help="folder (data/published)")
-    args = parser.parse_args()
-    if args.rows is None:
-        print(table(args.conf, args.published))
-    else:
-        print(rows(args.published, args.conf, args.rows).to_markdown(index=False))
-
-
-if __name__ == "__main__":
-    errors.run(main)
+def _branch(preset: dict[str, Any]) -> str:
+    """The epoch at which `classify` takes over, such as 'last_milestone + 1'."""
+    branch = preset.get("representation", {}).get("branch")
+    return "" if branch is None else branch["at"] + (f" + {branch['plus']}" if branch["plus"] else "")

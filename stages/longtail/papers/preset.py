@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.parameters import Params
+from stages.longtail.configuration.parameters import SECTIONS, Params
+from stages.longtail.configuration.schema import build
 
 # What decides a result; the cell of the table itself (profile, ratio), the seeds and the machine do not count.
 COMPARED = ("dataset", "split", "protocol", "representation", "classifier")
@@ -36,6 +40,17 @@ def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> lis
         for key in keys
         if preset.get(key, "absent") != actual.get(key, "absent")
     ]
+
+
+def settings(plain: dict[str, Any]) -> dict[str, Any]:
+    """Every value of composed sections that decides a result, by its dotted key, with defaults filled in."""
+    sections = {name: asdict(build(SECTIONS[name], plain[name], name)) for name in COMPARED}
+    return {key: value for key, value in _flat(sections).items() if not key.startswith("protocol.")}
+
+
+def shown(value: object) -> str:
+    """A value as yaml has it."""
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

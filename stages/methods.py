@@ -1,0 +1,40 @@
+"""Explain a method: its difference from `joint`, the functions that make it, where it is printed, how to run it.
+
+python -m stages.methods              list the methods
+python -m stages.methods mfw          explain one
+python -m stages.methods --axes       the settings of each, as a table
+python -m stages.methods --rows       the rows of the papers' tables with the command of each run
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.longtail.console import errors
+from stages.longtail.papers import explanation, methods
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("method", nargs="?", help="name of a preset in conf/method/")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--axes", action="store_true", help="list the settings of each method instead")
+    other.add_argument("--rows", nargs="?", const="", metavar="PAPER", help="list the papers' rows instead")
+    for folder, default in (("conf", "conf"), ("published", "data/published"), ("reports", "reports")):
+        parser.add_argument(f"--{folder}", type=Path, default=Path(default), help=f"folder ({default})")
+    args = parser.parse_args()
+    if args.method and (args.axes or args.rows is not None):
+        parser.error("a method's name goes with neither --axes nor --rows")
+    if args.method:
+        print(explanation.explain(args.method, args.conf, args.published, args.reports))
+    elif args.axes:
+        print(methods.axes(args.conf))
+    elif args.rows is not None:
+        print(methods.rows(args.published, args.conf, args.rows).to_markdown(index=False))
+    else:
+        print(methods.table(args.conf, args.published))
+
+
+if __name__ == "__main__":
+    errors.run(main)
