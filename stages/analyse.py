@@ -19,6 +19,7 @@ from stages.longtail.analyses import analysis, balance, decoupling, end_to_end, 
 from stages.longtail.configuration import parameters
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
+from stages.longtail.papers.parameters import Experiment
 
 PAPERS = {
     "balance": balance.ANALYSES,
@@ -41,7 +42,7 @@ def main() -> None:
     if args.experiment and args.runs:
         raise UserError("--experiment draws the current experiment alone: name no runs with it")
     if args.experiment:
-        params = parameters.load(args.params)
+        params = Experiment.read(parameters.load(args.params))
         chosen = [runs.experiment(params, args.reports, args.data or Path("data"))]
         folder = args.reports / "analyses" / args.paper
     else:

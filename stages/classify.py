@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.longtail.classification.classifier import Classifier
 from stages.longtail.classification.classifiers import classify
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
 from stages.longtail.training import checkpoint
 from stages.longtail.training.checkpoint import State
+from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.session import Session
 
 
@@ -31,13 +33,14 @@ def main() -> None:
         raw="data/raw",
         splits="data/splits",
     )
-    session = Session.open(args.params, args.raw, args.splits, args.out)
+    params, classifier = TrainingParams.read(args.params), args.params.section("classifier", Classifier)
+    session = Session.open(params, args.raw, args.splits, args.out)
     path = args.representation / "checkpoint.pt"
-    branch = args.params.branch_epoch
-    represented = checkpoint.load_seeds(path, args.params.seeds)
+    branch = params.branch_epoch
+    represented = checkpoint.load_seeds(path, params.seeds)
     for state in represented.values():
         check(path, state, session, branch)
-    states = session.each(lambda seed: classify(session, seed, represented[seed]))
+    states = session.each(lambda seed: classify(session, seed, represented[seed], classifier))
     session.write(states, args.manifest)
 
 

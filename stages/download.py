@@ -11,11 +11,13 @@ from __future__ import annotations
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import digest, write_array, write_json, write_rows
 from stages.longtail.sources import datasets
+from stages.longtail.sources.dataset import Dataset
 
 
 def main() -> None:
     args = command_line.parse(__doc__, out="data/raw")
-    source = datasets.load(args.params.dataset)
+    dataset: Dataset = args.params.section("dataset", Dataset)
+    source = datasets.load(dataset)
     digests = {}
     for division, part in (("train", source.train), ("test", source.test)):
         write_rows(args.out / f"{division}_images.npy", part.images)
@@ -25,7 +27,7 @@ def main() -> None:
         args.out / "meta.json",
         {"classes": source.classes, "mean": source.mean, "std": source.std, "digest": digests},
     )
-    print(f"{args.params.dataset.name}: {len(source.train.labels)} training and {len(source.test.labels)} test images")
+    print(f"{dataset.name}: {len(source.train.labels)} training and {len(source.test.labels)} test images")
 
 
 if __name__ == "__main__":

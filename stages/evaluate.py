@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import command_line
 from stages.longtail.configuration.parameters import Params
-from stages.longtail.configuration.recipe import LDAM
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, read_division
@@ -34,7 +34,9 @@ from stages.longtail.files.artifacts import read_csv, write_csv, write_json
 from stages.longtail.models import network
 from stages.longtail.models.network import Architecture
 from stages.longtail.prediction import predict
+from stages.longtail.recipe.representation import LDAM, Representation
 from stages.longtail.runtime import devices
+from stages.longtail.runtime.runtime import Runtime
 from stages.longtail.training import checkpoint
 
 
@@ -42,12 +44,13 @@ def main() -> None:
     args = command_line.parse(
         __doc__, out="reports", classifier="data/classifier", raw="data/raw", splits="data/splits"
     )
-    device = devices.resolve(args.params.runtime)
+    runtime: Runtime = args.params.section("runtime", Runtime)
+    device = devices.resolve(runtime)
     classes = subsets.read_classes(args.splits)
     division = read_division(args.raw, "test")
     path = args.classifier / "checkpoint.pt"
     states = checkpoint.load_seeds(path, args.params.seeds)
-    if args.params.runtime.regularity and not all("regularity" in state for state in states.values()):
+    if runtime.regularity and not all("regularity" in state for state in states.values()):
         raise UserError(f"{path} has no events, which runtime.regularity asks for: run again the stage that makes it")
     crop = states[args.params.seeds[0]]["architecture"].get("crop")
     images = Batches(division, np.arange(len(division.labels)), device.device, crop=crop)
@@ -73,7 +76,7 @@ def main() -> None:
         metrics["top5_std"] = {"all": rounded(float(np.std(top5, ddof=1)), PERCENT)}
         parts = repeated.decomposition(tested.predicted, tested.labels)
         metrics |= {name: rounded(value, FRACTION) for name, value in parts.items()}
-    if args.params.runtime.regularity:
+    if runtime.regularity:
         events = repeated.mean_events([state["regularity"] for state in states.values()])
         classes = classes.join(repeated.irregularity(*events, len(classes)))
         metrics["pearson"] = repeated.pearson(classes["count"].to_numpy(), classes["irregularity"].to_numpy())
@@ -89,7 +92,9 @@ def main() -> None:
 
 def scale(params: Params, architecture: Architecture) -> float:
     """What the loss that trained the head multiplied its outputs by: LDAM's scale for its cosines, else 1."""
-    losses = [getattr(params.classifier, "loss", None), params.representation.loss]
+    classifier: Classifier = params.section("classifier", Classifier)
+    representation: Representation = params.section("representation", Representation)
+    losses = [getattr(classifier, "loss", None), representation.loss]
     if architecture["head"] != "cosine":
         return 1.0
     for loss in losses:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from stages.longtail.configuration import command_line
 from stages.longtail.models import network
 from stages.longtail.training.checkpoint import State
+from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.session import Session
 
@@ -24,8 +25,9 @@ def main() -> None:
     args = command_line.parse(
         __doc__, command_line.manifest, out="data/representation", raw="data/raw", splits="data/splits"
     )
-    session = Session.open(args.params, args.raw, args.splits, args.out)
-    phase = replace(Phase.of(args.params.protocol, args.params.representation), stop=args.params.branch_epoch)
+    params = TrainingParams.read(args.params)
+    session = Session.open(params, args.raw, args.splits, args.out)
+    phase = replace(Phase.of(params.protocol, params.representation), stop=params.branch_epoch)
     key = session.trajectory()
 
     def train(seed: int) -> State:

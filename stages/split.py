@@ -14,11 +14,12 @@ import pandas as pd
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import read_array, read_meta, write_array, write_csv
 from stages.longtail.splits import imbalance
+from stages.longtail.splits.split import Split
 
 
 def main() -> None:
     args = command_line.parse(__doc__, out="data/splits", raw="data/raw")
-    split = args.params.split
+    split: Split = args.params.section("split", Split)
     names = read_meta(args.raw)["classes"]
     labels = read_array(args.raw / "train_labels.npy")
     kept, held = imbalance.draw(labels, names, split)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import read_csv, read_json, write_text
 from stages.longtail.papers import experiment, papers, preset, published
+from stages.longtail.papers.parameters import Experiment
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     if args.papers or args.paper or args.check:
         papers.main(args)
         return
-    params = args.params
+    params = Experiment.read(args.params)
     classes = read_csv(args.reports / "per_class.csv").astype({"count": int})
     changed = preset.deviations(params, args.conf)
     where, numbers = published.cell(params, args.published, args.conf)

@@ -14,6 +14,9 @@ from conftest import ROOT, composed, tiny
 
 from stages.longtail.configuration import parameters
 from stages.longtail.console.errors import UserError
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.splits.split import Split
+from stages.longtail.validation.whole_file import SECTIONS
 
 Keys = tuple[str | int, ...]
 
@@ -32,7 +35,9 @@ NULLABLE = {
 }
 SWITCHES = {"runtime.regularity", "classifier.new_head"}
 OPTIONAL = (
-    SWITCHES | {"runtime.mode", "runtime.at_once"} | {"classifier.interlude", "classifier.trained", "classifier.epochs"}
+    SWITCHES
+    | {"runtime.mode", "runtime.at_once"}
+    | {f"classifier.{key}" for key in ("sampler", "loss", "weighting", "interlude", "trained", "epochs")}
 )
 FREE_TEXT = {"method", "protocol.name", "dataset.root", "dataset.watch"}
 
@@ -116,7 +121,8 @@ PRESETS = sorted((ROOT / "conf").glob("*/*.yaml"))
 
 def test_the_committed_parameters_are_accepted(tmp_path: Path) -> None:
     loaded = load(tmp_path, COMMITTED)
-    assert loaded.protocol.epochs == 30 and loaded.split.ratio == 20.0 and loaded.seeds == (0,)
+    assert loaded.section("protocol", Protocol).epochs == 30 and loaded.section("split", Split).ratio == 20.0
+    assert loaded.seeds == (0,)
 
 
 def test_every_number_of_the_committed_parameters_is_walked() -> None:
@@ -215,7 +221,9 @@ def test_every_missing_key_is_named_or_has_the_value_of_the_presets(tmp_path: Pa
     for keys, _ in leaves(COMMITTED):
         if dotted(keys) in OPTIONAL:
             whole, shorter = load(tmp_path, COMMITTED), load(tmp_path, without(COMMITTED, keys))
-            assert getattr(shorter, str(keys[0])) == getattr(whole, str(keys[0])), f"{dotted(keys)} has another default"
+            name = str(keys[0])
+            same = shorter.section(name, SECTIONS[name]) == whole.section(name, SECTIONS[name])
+            assert same, f"{dotted(keys)} has another default"
         elif len(keys) > 1 and isinstance(keys[-1], str):
             message = refused(tmp_path, without(COMMITTED, keys), f" {dotted(keys)}: ")
             assert "missing" in message or keys[-1] == "kind", message
@@ -225,7 +233,7 @@ def test_every_missing_key_is_named_or_has_the_value_of_the_presets(tmp_path: Pa
 def test_a_missing_section_is_named_when_a_stage_reads_it(tmp_path: Path, section: str) -> None:
     loaded = load(tmp_path, without(COMMITTED, (section,)))
     with pytest.raises(UserError, match=f"section '{section}' is missing"):
-        getattr(loaded, section)
+        loaded.section(section, SECTIONS[section])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from stages.longtail.configuration import cells, parameters
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.papers import experiment, preset, published
+from stages.longtail.papers.parameters import Experiment
 
 FOLDER, CONF = ROOT / "data/published", ROOT / "conf"
 SWITCH = ("protocol=switching", "method=switching", "dataset=cifar10", "split.ratio=50")
@@ -35,10 +36,10 @@ CONTRADICTIONS = {
 }
 
 
-def settings(tmp_path: Path, *overrides: str) -> parameters.Params:
+def settings(tmp_path: Path, *overrides: str) -> Experiment:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(composed(*overrides)))
-    return parameters.load(path)
+    return Experiment.read(parameters.load(path))
 
 
 @pytest.mark.parametrize(("paper", "count"), CELLS.items())

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from stages.longtail.configuration import recipe
 from stages.longtail.runtime import devices
+from stages.longtail.runtime.runtime import Runtime
 from stages.longtail.training import parallel_seeds
 from stages.longtail.training.loop import Training
 from tests.benchmarks.training import STEPS, engine, read
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("batch", nargs="?", type=int, default=128)
     args = parser.parse_args()
     images, rows = read()
-    device = devices.resolve(recipe.Runtime("auto", args.precision, 1, 1))
+    device = devices.resolve(Runtime(device="auto", precision=args.precision, threads=1, test_every=1))
     for graphs in (True, False) if device.device.type == "cuda" else (False,):
         with parallel_seeds.own_stream(device.device):
             training = engine(images, rows, args.batch, device)

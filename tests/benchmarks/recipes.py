@@ -16,12 +16,14 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from stages.longtail.configuration import recipe
-from stages.longtail.configuration.schema import build
+from stages.longtail.configuration.parameters import parse
 from stages.longtail.data import samplers
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network
+from stages.longtail.recipe import representation as recipe
+from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.runtime import devices
+from stages.longtail.runtime.runtime import Runtime
 from stages.longtail.sources import datasets
 from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
@@ -37,14 +39,14 @@ METHODS = (
 IMAGES = {"cbs_rrs": 2, "cbs_rrs_ss": 4, "cbs_rrs_rotation": 4, "bbn": 2}
 
 
-def composed(method: str) -> tuple[recipe.Protocol, recipe.Representation]:
+def composed(method: str) -> tuple[Protocol, recipe.Representation]:
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         config = hydra_compose("config", overrides=["dataset=cifar10", "protocol=procrustean", f"method={method}"])
     OmegaConf.resolve(config)
     plain = OmegaConf.to_container(config)
     return tuple(  # type: ignore[return-value]
-        build(hint, plain[name], name)  # type: ignore[index,call-overload]
-        for name, hint in (("protocol", recipe.Protocol), ("representation", recipe.Representation))
+        parse(form, plain[name], name)  # type: ignore[index,call-overload]
+        for name, form in (("protocol", Protocol), ("representation", recipe.Representation))
     )
 
 
@@ -94,7 +96,7 @@ def draws() -> pd.DataFrame:
     counts = np.maximum(2, 800 * 0.9992 ** np.arange(8142)).astype(int)
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(8142), counts))
     kinds: list[recipe.Sampler] = [
-        *(recipe.ClassSampler(kind) for kind in ("instance", "sqrt", "balanced", "reversed", "progressive")),  # type: ignore[arg-type]
+        *(recipe.ClassSampler(kind=kind) for kind in ("instance", "sqrt", "balanced", "reversed", "progressive")),  # type: ignore[arg-type]
         recipe.ClassBalancedBatches(),
         recipe.RelativelyBalancedBlocks(blocks=100, ratio=0.01),
     ]
@@ -107,7 +109,7 @@ def draws() -> pd.DataFrame:
 
 
 def main() -> None:
-    device = devices.resolve(recipe.Runtime("auto", "fp32", 1, 1))
+    device = devices.resolve(Runtime(device="auto", precision="fp32", threads=1, test_every=1))
     print(f"{device.device.type}, {torch.get_num_threads()} thread, torch {torch.__version__}")
     print(steps(device).to_string(index=False))
     print()

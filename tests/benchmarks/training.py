@@ -22,13 +22,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.longtail.configuration import recipe
 from stages.longtail.data import augment, random_draws
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network
+from stages.longtail.recipe import representation as recipe
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.schedule import Branch, Constant
 from stages.longtail.runtime import devices
+from stages.longtail.runtime.runtime import Runtime
 from stages.longtail.sources import datasets
 from stages.longtail.splits import imbalance
+from stages.longtail.splits.split import Split
 from stages.longtail.training import parallel_seeds
 from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
@@ -73,7 +77,7 @@ def read() -> tuple[Images, np.ndarray]:
         part = datasets.Division(
             np.random.default_rng(0).integers(0, 256, (50000, 32, 32, 3), np.uint8), np.repeat(np.arange(10), 5000)
         )
-    split = recipe.Split("exp", 100.0, None, 0, 0, 100, 20)
+    split = Split(profile="exp", ratio=100, n_max=None, seed=0, holdout=0, many=100, few=20)
     rows, _ = imbalance.draw(part.labels, [str(c) for c in range(10)], split)
     return Images(part.images, part.labels, "", datasets.CIFAR_MEAN, datasets.CIFAR_STD), rows
 
@@ -81,8 +85,18 @@ def read() -> tuple[Images, np.ndarray]:
 def engine(images: Images, rows: np.ndarray, batch_size: int, device: devices.Compute, steps: int = STEPS) -> Training:
     """The training engine, with epochs of `steps` batches."""
     batches = Batches(images, np.resize(rows, steps * batch_size), device.device, 4)
-    protocol = recipe.Protocol(
-        "switching", "resnet32", 16, 200, batch_size, 0.1, 0.9, 2e-4, recipe.Constant("constant", 0), "crop_flip", 4
+    protocol = Protocol(
+        name="switching",
+        backbone="resnet32",
+        width=16,
+        epochs=200,
+        batch_size=batch_size,
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=2e-4,
+        schedule=Constant(warmup=0),
+        augment="crop_flip",
+        pad=4,
     )
     representation = recipe.Representation(
         sampler=recipe.ClassSampler(),
@@ -93,7 +107,7 @@ def engine(images: Images, rows: np.ndarray, batch_size: int, device: devices.Co
         whitening=recipe.NoWhitening(),
         mixing=recipe.NoMixing(),
         auxiliary=recipe.NoAuxiliary(),
-        branch=recipe.Branch("end", 0),
+        branch=Branch(at="end", plus=0),
     )
     return Training(Phase.of(protocol, representation), 0, network.create(ARCHITECTURE, 0), batches, device)
 
@@ -103,7 +117,8 @@ def our_loop(images: Images, rows: np.ndarray, batch_size: int, settings: Settin
 
     Raises UserError where the machine lacks what the settings ask for.
     """
-    device = devices.resolve(recipe.Runtime("auto", settings.precision, None, 1, mode=settings.mode))
+    runtime = Runtime(device="auto", precision=settings.precision, threads=None, test_every=1, mode=settings.mode)
+    device = devices.resolve(runtime)
     meeting = threading.Barrier(settings.at_once)
 
     def work(seed: int) -> tuple[float, float]:
@@ -134,7 +149,8 @@ def epoch(training: Training) -> float:
 
 def growth(images: Images, rows: np.ndarray, rounds: int, times: int = 4) -> tuple[float, float]:
     """How many times as long an epoch takes with so many times the images, and so many seeds in turn than one."""
-    device = devices.resolve(recipe.Runtime("auto", "bf16" if torch.cuda.is_available() else "fp32", None, 1))
+    precision = "bf16" if torch.cuda.is_available() else "fp32"
+    device = devices.resolve(Runtime(device="auto", precision=precision, threads=None, test_every=1))
 
     def seconds(steps: int, seeds: int) -> float:
         """Of an epoch after one to warm up, all seeds together: the least of all rounds."""
@@ -217,7 +233,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     images, rows = read()
-    device = devices.resolve(recipe.Runtime("auto", "fp32", None, 1)).device
+    device = devices.resolve(Runtime(device="auto", precision="fp32", threads=None, test_every=1)).device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
     results = [

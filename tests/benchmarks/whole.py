@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-from stages.longtail.configuration.recipe import Dataset
 from stages.longtail.sources import datasets
+from stages.longtail.sources.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-CIFAR = Dataset("cifar10", None, 32, "")
+CIFAR = Dataset(name="cifar10", root=None, size=32, watch="")
 # Runs the stage up to the end of its first step, then says when that was.
 FIRST_STEP = """
 import os, time

@@ -12,18 +12,11 @@ from torch import Tensor, nn
 from stages.longtail.analyses import drawing
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
-from stages.longtail.configuration.recipe import (
-    Classifier,
-    ClassSampler,
-    Continue,
-    NearestClassMean,
-    Representation,
-    Retrain,
-    TauNormalise,
-)
+from stages.longtail.classification.classifier import Classifier, Continue, NearestClassMean, Retrain, TauNormalise
 from stages.longtail.data import samplers
 from stages.longtail.models import heads
 from stages.longtail.prediction import accuracy, predict
+from stages.longtail.recipe.representation import ClassSampler, Representation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from stages.longtail.analyses import drawing
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
-from stages.longtail.configuration.recipe import LDAM, Continue
+from stages.longtail.classification.classifier import Continue
 from stages.longtail.models import heads, resnet_cifar
 from stages.longtail.models.network import Network
+from stages.longtail.recipe.representation import LDAM
 from stages.longtail.training import losses
 
 if TYPE_CHECKING:

@@ -13,16 +13,19 @@ import pandas as pd
 import torch
 import yaml
 
+from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import cells
+from stages.longtail.configuration.messages import suggest
 from stages.longtail.configuration.parameters import Params
-from stages.longtail.configuration.recipe import Classifier, Protocol, Representation
-from stages.longtail.configuration.schema import suggest
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, Images, read_division
 from stages.longtail.files.artifacts import digest, read_csv, read_json
 from stages.longtail.models import network
+from stages.longtail.papers.parameters import Experiment
 from stages.longtail.prediction import predict
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.representation import Representation
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import checkpoint
 
@@ -41,7 +44,7 @@ class Run:
 
     name: str
     subset: str
-    params: Params
+    params: Experiment
     results: Path
     checkpoint: Path
     raw: Path
@@ -156,7 +159,7 @@ def _read(paper: str, name: str, prefix: str, reports: Path, data: Path) -> Run:
     return Run(
         f"{prefix}{name}",
         entry["split"],
-        Params(cells.sections(path, f"{entry['kind']}.{name}"), path),
+        Experiment.read(Params(cells.sections(path, f"{entry['kind']}.{name}"), path)),
         reports / paper / "metrics" / name,
         data / paper / "classifier" / name / "checkpoint.pt",
         data / "raw" / entry["data"],
@@ -164,7 +167,7 @@ def _read(paper: str, name: str, prefix: str, reports: Path, data: Path) -> Run:
     )
 
 
-def experiment(params: Params, reports: Path, data: Path) -> Run:
+def experiment(params: Experiment, reports: Path, data: Path) -> Run:
     """The current experiment of the main pipeline, named by its method."""
     split = params.split
     subset = params.dataset.name + ("" if split.profile == "none" else f"-{split.profile}-{split.ratio:g}")

@@ -7,27 +7,25 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.classification.classifier import (
+    Classifier,
     Continue,
     LogitAdjustment,
     NearestClassMean,
-    NoAuxiliary,
-    NoMixing,
-    NotEmbedded,
     Retrain,
     TauNormalise,
 )
 from stages.longtail.models import heads, network
 from stages.longtail.prediction import predict
+from stages.longtail.recipe.representation import NoAuxiliary, NoMixing, NotEmbedded
 from stages.longtail.training import losses
 from stages.longtail.training.checkpoint import State
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.session import Session
 
 
-def classify(session: Session, seed: int, state: State) -> State:
+def classify(session: Session, seed: int, state: State, classifier: Classifier) -> State:
     """Apply the classifier of the parameters. state: of the representation."""
-    classifier = session.params.classifier
     if isinstance(classifier, Continue):
         return go_on(session, seed, state, classifier)
     if isinstance(classifier, Retrain):
@@ -99,7 +97,7 @@ def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> S
     """Rescale the head's weights and drop its bias. tau is the recipe's, or the best on the held-out images."""
     model = _restore(session, state)
     head = model.head
-    assert isinstance(head, nn.Linear)  # checks.py refuses a cosine head
+    assert isinstance(head, nn.Linear)  # validation/combinations.py refuses a cosine head
     weight = head.weight.detach()
     tau = classifier.tau
     if tau is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.longtail.configuration.recipe import RelativelyBalancedBlocks
 from stages.longtail.console.errors import UserError
+from stages.longtail.recipe.representation import RelativelyBalancedBlocks
 
 
 def blocks(counts: np.ndarray, number: int) -> list[np.ndarray]:

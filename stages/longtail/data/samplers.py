@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.data import b3rs
+from stages.longtail.data.random_draws import deal
+from stages.longtail.recipe.representation import (
     ClassBalancedBatches,
     Embedded,
     NotEmbedded,
     RelativelyBalancedBlocks,
     Sampler,
 )
-from stages.longtail.data import b3rs
-from stages.longtail.data.random_draws import deal
 
 # Exponent q of p_j = n_j^q / sum_i n_i^q (`decoupling` Eq. 1, `switching` Eq. 1).
 EXPONENT = {"instance": 1.0, "sqrt": 0.5, "balanced": 0.0, "reversed": -1.0}

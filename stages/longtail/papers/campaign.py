@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from stages.longtail.configuration import checks
+from stages.longtail.classification.classifier import Continue, Retrain
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.parameters import SECTIONS
-from stages.longtail.configuration.recipe import Continue, Retrain
-from stages.longtail.configuration.schema import build
+from stages.longtail.configuration.parameters import parse
 from stages.longtail.data import samplers
+from stages.longtail.papers.parameters import Experiment
+from stages.longtail.recipe.schedule import branch_epoch
 from stages.longtail.sources import datasets
+from stages.longtail.sources.dataset import Dataset
 from stages.longtail.splits import imbalance
 
 # Training images, as the papers print them (for Tiny-ImageNet and CIFAR: of each class before the subset is drawn).
@@ -65,21 +66,25 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
 
 def cost(plain: dict[str, Any]) -> tuple[int, int]:
     """Images that a run trains, all seeds together: up to the branch, and after it."""
+    params = Experiment.of(plain)
     protocol, representation, classifier, split = (
-        build(SECTIONS[name], plain[name], name) for name in ("protocol", "representation", "classifier", "split")
+        params.protocol,
+        params.representation,
+        params.classifier,
+        params.split,
     )
-    data = plain["dataset"]["name"]
+    data = params.dataset.name
     if data in A_CLASS and split.profile != "none":
         largest, classes = A_CLASS[data]
         images = int(imbalance.class_counts(split.profile, split.ratio, split.n_max or largest, classes).sum())
     else:
         images = IMAGES.get(data) or int(np.prod(A_CLASS[data]))
-    branch = checks.branch_epoch(protocol, representation, beyond=True)
+    branch = branch_epoch(protocol.schedule, protocol.epochs, representation.branch)
     go_on = classifier.after if isinstance(classifier, Retrain) else classifier
     stop = branch
     if isinstance(go_on, Continue):
         stop = branch + go_on.epochs if go_on.epochs else protocol.epochs
-    streams, seeds = representation.auxiliary.streams, len(plain["seeds"])
+    streams, seeds = representation.auxiliary.streams, len(params.seeds)
     shared, all_epochs = (
         streams * samplers.total(images, representation.embedded, protocol.batch_size, epochs)
         for epochs in (branch, stop)
@@ -90,6 +95,6 @@ def cost(plain: dict[str, Any]) -> tuple[int, int]:
 
 def waits_for(plain: dict[str, Any]) -> str:
     """Where the data set belongs, if its files are not on this machine and will not come by download."""
-    dataset = build(SECTIONS["dataset"], plain["dataset"], "dataset")
+    dataset = parse(Dataset, plain["dataset"], "dataset")
     folder = datasets.root_of(dataset) / dataset.name
     return "" if dataset.name in ("digits", "cifar10", "cifar100") or folder.is_dir() else str(folder)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from stages.longtail.configuration.parameters import Params
 from stages.longtail.evaluation.rounding import text
+from stages.longtail.papers.parameters import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
 
 def table(
-    params: Params,
+    params: Experiment,
     metrics: dict[str, Any],
     more: dict[str, Any],
     classes: pd.DataFrame,

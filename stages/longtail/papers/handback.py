@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from stages.longtail.configuration import cells
-from stages.longtail.configuration.schema import suggest
+from stages.longtail.configuration.messages import suggest
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import write_text

@@ -43,7 +43,7 @@ FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "remix": ("training.mixing:draw", "training.mixing:remix_label_share", "training.mixing:mix"),
     },
     "auxiliary": {"tasks": ("training.two_streams:Tasks",), "bilateral": ("training.two_streams:Branches",)},
-    "branch": {ANY: ("configuration.checks:branch_epoch",)},
+    "branch": {ANY: ("recipe.schedule:branch_epoch",)},
     "classifier": {
         "continue": ("classification.classifiers:go_on",),
         "retrain": ("classification.classifiers:retrain",),

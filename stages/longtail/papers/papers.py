@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.longtail.configuration.schema import suggest
+from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
 from stages.longtail.papers import campaign, layout, results, room, scoreboard
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.parameters import SECTIONS, Params
-from stages.longtail.configuration.schema import build
+from stages.longtail.papers.parameters import FORMS, Experiment
 
-# What decides a result; the cell of the table itself (profile, ratio), the seeds and the machine do not count.
-COMPARED = ("dataset", "split", "protocol", "representation", "classifier")
+# The cell of the table itself; the seeds and the machine do not count either.
 FREE = {"dataset.root", "dataset.watch", "split.profile", "split.ratio"}
 
 
-def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> list[str]:
+def deviations(params: Experiment, conf: Path, overrides: Sequence[str] = ()) -> list[str]:
     """Keys whose values differ from the presets of this dataset, protocol and method, as 'key: preset -> value'.
 
     overrides: of the presets, such as representation.branch.plus=5, in hydra's words.
@@ -32,9 +29,8 @@ def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> lis
         group, name = group_and_name.split("=")
         if not (conf / group / f"{name}.yaml").is_file():
             return [f"{group} '{name}' is no preset"]
-    preset = _flat(compose([*groups, *overrides], conf))
-    actual = _flat({name: params.plain(name) for name in COMPARED})
-    keys = [key for key in {**preset, **actual} if key.split(".")[0] in COMPARED and key not in FREE]
+    preset, actual = (_flat(one) for one in (Experiment.of(compose([*groups, *overrides], conf)), params))
+    keys = [key for key in {**preset, **actual} if key not in FREE]
     return [
         f"{key}: {preset.get(key, 'absent')} -> {actual.get(key, 'absent')}"
         for key in keys
@@ -44,8 +40,8 @@ def deviations(params: Params, conf: Path, overrides: Sequence[str] = ()) -> lis
 
 def settings(plain: dict[str, Any]) -> dict[str, Any]:
     """Every value of composed sections that decides a result, by its dotted key, with defaults filled in."""
-    sections = {name: asdict(build(SECTIONS[name], plain[name], name)) for name in COMPARED}
-    return {key: value for key, value in _flat(sections).items() if not key.startswith("protocol.")}
+    experiment = Experiment.of(plain)
+    return _leaves({name: getattr(experiment, name).model_dump() for name in FORMS if name != "protocol"})
 
 
 def shown(value: object) -> str:
@@ -53,10 +49,17 @@ def shown(value: object) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(experiment: Experiment) -> dict[str, Any]:
+    """Every value that decides a result by its key as one overrides it: representation.loss for its kind."""
+    leaves = _leaves({name: getattr(experiment, name).model_dump(mode="json") for name in FORMS})
+    return {key.removesuffix(".kind") if key.count(".") > 1 else key: value for key, value in leaves.items()}
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Every value by its dotted key."""
     if not isinstance(value, dict):
         return {prefix: value}
     result: dict[str, Any] = {}
     for key, inner in value.items():
-        result |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        result |= _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
     return result

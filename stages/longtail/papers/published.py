@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.longtail.configuration.parameters import Params
-from stages.longtail.configuration.schema import suggest
+from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import read_csv
 from stages.longtail.papers import preset
+from stages.longtail.papers.parameters import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
 COLUMNS = [
@@ -65,7 +65,7 @@ def read_all(folder: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     return pd.concat(papers, ignore_index=True) if papers else pd.DataFrame(columns=[*COLUMNS, "paper"])
 
 
-def cell(params: Params, folder: Path, conf: Path) -> tuple[str, dict[str, float]]:
+def cell(params: Experiment, folder: Path, conf: Path) -> tuple[str, dict[str, float]]:
     """The published accuracies of an experiment at its protocol's paper: where they stand, and group -> top-1.
 
     ('', {}) if its paper prints none, or if the parameters are not the presets' with some row's overrides. A number

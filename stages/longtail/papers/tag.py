@@ -20,6 +20,7 @@ from stages.longtail.configuration import parameters
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
 from stages.longtail.papers import grid, published
+from stages.longtail.papers.parameters import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
 IDENTITY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "published"),
@@ -32,7 +33,7 @@ def write(name: str, reports: Path, folder: Path, conf: Path, current: Path) -> 
     files: dict[Path, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.csv")):
         files |= of_paper(path.stem, published.read(path, conf).assign(paper=path.stem), reports)
-    own = parameters.load(current)
+    own = Experiment.read(parameters.load(current))
     where, numbers = published.cell(own, folder, conf)
     if numbers:
         files[reports / "metrics.json"] = {"acc": numbers, "best": numbers}
@@ -65,7 +66,7 @@ def of_paper(paper: str, cells: pd.DataFrame, reports: Path) -> dict[Path, dict[
     return result
 
 
-def near(own: parameters.Params, folder: Path, conf: Path) -> str:
+def near(own: Experiment, folder: Path, conf: Path) -> str:
     """Published cells that share the method, or the data set and the ratio, with the current experiment."""
     cells = published.read_all(folder, conf)
     cells = cells[(cells.method != "") & cells.ratio.notna() & (cells.measure == "top1") & (cells.group == "all")]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from stages.longtail.configuration.recipe import Runtime
 from stages.longtail.console.errors import UserError
+from stages.longtail.runtime.runtime import Runtime
 
 # Seeds that train at once do so in threads of one process. One at a time they do what belongs to all of it: draw from
 # torch's generator (every new layer does), silence warnings, write the growing history, and, on a GPU, what can make

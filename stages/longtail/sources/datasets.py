@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from stages.longtail.configuration.recipe import Dataset
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import digest
 from stages.longtail.sources import image_folders
+from stages.longtail.sources.dataset import Dataset
 from stages.longtail.sources.image_folders import Pictures
 from stages.longtail.sources.large_sets import SETS
 

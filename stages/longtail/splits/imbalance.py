@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.longtail.configuration.recipe import Split
 from stages.longtail.console.errors import UserError
+from stages.longtail.splits.split import Split
 
 
 def class_counts(profile: str, ratio: float, n_max: int, classes: int) -> np.ndarray:

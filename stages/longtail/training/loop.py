@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from stages.longtail.configuration.recipe import AuxiliaryTasks, Bilateral, NoAuxiliary
 from stages.longtail.console.errors import UserError
 from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network, place
+from stages.longtail.recipe import schedule
+from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, NoAuxiliary
 from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
-from stages.longtail.training import graphs, parallel_seeds, schedule
+from stages.longtail.training import graphs, parallel_seeds
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.recipe.representation import (
     LDAM,
     ClassDependentTemperatures,
     EffectiveNumber,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.longtail.configuration.recipe import MajorFeatureWeakening, Mixing, Mixup, NoMixing
+from stages.longtail.recipe.representation import MajorFeatureWeakening, Mixing, Mixup, NoMixing
 
 
 def mfw_class_weight(counts: np.ndarray, beta: float, deviation: str) -> np.ndarray:

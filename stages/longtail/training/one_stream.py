@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.longtail.configuration.recipe import NoMixing
 from stages.longtail.data import random_draws, samplers
 from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network
+from stages.longtail.recipe.representation import NoMixing
 from stages.longtail.training import losses, mixing
 from stages.longtail.training.phase import Phase
 

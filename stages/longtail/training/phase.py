@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.representation import (
     Auxiliary,
     Embedded,
     Loss,
@@ -13,12 +14,11 @@ from stages.longtail.configuration.recipe import (
     NoAuxiliary,
     NoMixing,
     NotEmbedded,
-    Protocol,
     Representation,
     Sampler,
-    Schedule,
     Weighting,
 )
+from stages.longtail.recipe.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,28 @@ import copy
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from stages.longtail.configuration.parameters import Params
-from stages.longtail.configuration.recipe import ZCA, AuxiliaryTasks, Bilateral, Classifier, Protocol, Representation
+from stages.longtail.configuration.section import Section
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import samplers, subsets
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.models.network import Architecture, Network
 from stages.longtail.prediction import accuracy, predict
 from stages.longtail.provenance import manifest
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.representation import ZCA, AuxiliaryTasks, Bilateral, Representation
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import checkpoint, parallel_seeds
 from stages.longtail.training.checkpoint import Scratch, State
 from stages.longtail.training.loop import Training
+from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.progress import Progress
 from stages.longtail.training.record import Record
@@ -37,7 +39,7 @@ SMALL = 64  # pixels a side
 class Session:
     """Parameters, device and data. `digest` changes with any byte of the data; `channels` are those of the images."""
 
-    params: Params
+    params: TrainingParams
     compute: Compute
     train: Batches
     held: Batches
@@ -48,7 +50,7 @@ class Session:
     record: Record
 
     @classmethod
-    def open(cls, params: Params, raw: Path, splits: Path, out: Path) -> Session:
+    def open(cls, params: TrainingParams, raw: Path, splits: Path, out: Path) -> Session:
         compute, protocol, record = devices.resolve(params.runtime), params.protocol, Record(out)
         subset = subsets.read(splits)
         train, test = read_division(raw, "train"), read_division(raw, "test")
@@ -88,19 +90,22 @@ class Session:
         """
         return self._key(representation=self._axes())
 
-    def key_after(self, state: State, classifier: Classifier) -> str:
+    def key_after(self, state: State, classifier: Section) -> str:
         """The key of what follows a representation: what it follows from, at which epoch, and all that is new."""
         return self._key(
-            after=state["trajectory"], epoch=state["epoch"], classifier=asdict(classifier), representation=self._axes()
+            after=state["trajectory"],
+            epoch=state["epoch"],
+            classifier=classifier.model_dump(),
+            representation=self._axes(),
         )
 
     def _axes(self) -> dict[str, Any]:
-        axes = asdict(self.params.representation)
+        axes = self.params.representation.model_dump()
         del axes["branch"]
         return axes
 
     def _key(self, **recipe: Any) -> str:
-        protocol, runtime = asdict(self.params.protocol), self.params.runtime
+        protocol, runtime = self.params.protocol.model_dump(), self.params.runtime
         del protocol["name"]
         return checkpoint.recipe_key(
             {**recipe, "data": self.digest, "protocol": protocol},

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.longtail.configuration.recipe import AuxiliaryTasks, Bilateral, NotEmbedded
 from stages.longtail.data import augment, random_draws, samplers
 from stages.longtail.data.batches import Batches
 from stages.longtail.models import resnet_cifar
 from stages.longtail.models.network import Network
+from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, NotEmbedded
 from stages.longtail.training import losses
 from stages.longtail.training.one_stream import Draws
 from stages.longtail.training.phase import Phase

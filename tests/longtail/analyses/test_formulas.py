@@ -150,7 +150,7 @@ def test_true_positives_are_means_of_a_class():
 
 
 def test_ldam_takes_its_margin_off_the_true_class_of_training():
-    from stages.longtail.configuration.recipe import LDAM
+    from stages.longtail.recipe.representation import LDAM
 
     logits = end_to_end.training_logits(learner(LDAM(scale=10.0)), torch.tensor([[0.5, 0.0]]), torch.tensor([0]))
     # The smaller class 0 has the largest margin, 0.5.

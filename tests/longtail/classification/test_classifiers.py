@@ -11,8 +11,13 @@ import torch
 import yaml
 
 from stages.longtail.classification import classifiers
+from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import parameters
-from stages.longtail.configuration.recipe import (
+from stages.longtail.data import random_draws, samplers
+from stages.longtail.data.batches import Batches, Images
+from stages.longtail.data.subsets import Subset
+from stages.longtail.models import network as networks
+from stages.longtail.recipe.representation import (
     AuxiliaryTasks,
     BatchEmbedded,
     Bilateral,
@@ -22,11 +27,8 @@ from stages.longtail.configuration.recipe import (
     Mixup,
     NoWeighting,
 )
-from stages.longtail.data import random_draws, samplers
-from stages.longtail.data.batches import Batches, Images
-from stages.longtail.data.subsets import Subset
-from stages.longtail.models import network as networks
 from stages.longtail.runtime.devices import Compute
+from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.record import Record
 from stages.longtail.training.session import Session
@@ -37,7 +39,8 @@ RETRAIN |= {"weighting": "none"}
 RETRAIN |= {"weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}}
 HEAD, SCALE = RETRAIN | {"trained": "head"}, RETRAIN | {"trained": "scale"}
 CONTINUE = {"kind": "continue", "sampler": None, "loss": None, "weighting": None}
-INSTANCE, BALANCED, REVERSED = (ClassSampler(kind) for kind in ("instance", "balanced", "reversed"))
+INSTANCE, BALANCED, REVERSED = (ClassSampler(kind=kind) for kind in ("instance", "balanced", "reversed"))
+CHOSEN = {}  # the classifier of each session, by its id
 GRID = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
 
 
@@ -61,9 +64,16 @@ def session_of(tmp_path, change, monkeypatch):
             Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))
         )
         loaded, subset = parameters.load(tmp_path / "params.yaml"), Subset(kept, held, classes)
-        return Session(loaded, CPU, train, validate, evaluate, subset, 1, "data", Record(tmp_path))
+        training = TrainingParams.read(loaded)
+        session = Session(training, CPU, train, validate, evaluate, subset, 1, "data", Record(tmp_path))
+        CHOSEN[id(session)] = loaded.section("classifier", Classifier)
+        return session
 
     return open_session
+
+
+def classify(session, seed, state):
+    return classifiers.classify(session, seed, state, CHOSEN[id(session)])
 
 
 def represented(session, stop=2, **axes):
@@ -75,7 +85,7 @@ def represented(session, stop=2, **axes):
 
 def forget(session):
     """Remove the checkpoints that would save training anew."""
-    shutil.rmtree(session.params.path.parent / ".scratch")
+    shutil.rmtree(".scratch")
 
 
 def changed(before, after):
@@ -90,7 +100,7 @@ def equal(first, second):
 def test_crt_trains_a_new_head_and_nothing_else(session_of):
     session = session_of(HEAD)
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     assert changed(state, result) == {"head.weight", "head.bias"}
     assert result["history"] == state["history"]
     assert [row["epoch"] for row in result["head_history"]] == [1, 2]
@@ -100,10 +110,10 @@ def test_crt_trains_a_new_head_and_nothing_else(session_of):
 def test_crt_starts_from_a_new_head_and_not_from_the_old_one(session_of):
     session = session_of(HEAD)
     state = represented(session)
-    first = classifiers.classify(session, 0, state)
+    first = classify(session, 0, state)
     forget(session)
     state["network"]["head.weight"] += 1
-    assert equal(classifiers.classify(session, 0, state), first)
+    assert equal(classify(session, 0, state), first)
 
 
 @pytest.mark.parametrize("classifier", [HEAD, SCALE])
@@ -122,7 +132,7 @@ def test_retraining_uses_its_own_sampler_and_its_own_stream_of_draws(session_of,
 
     monkeypatch.setattr(random_draws, "generator", stream)
     monkeypatch.setattr(samplers, "order", sampled)
-    classifiers.classify(session, 0, state)
+    classify(session, 0, state)
     assert seen == {BALANCED, (0, 0, 1), (0, 1, 1)}
 
 
@@ -144,7 +154,7 @@ STATE = {"epoch": 2, "history": [], "trajectory": "its key", "momentum": {}}
 
 def test_retraining_takes_rate_decay_and_epochs_from_the_classifier_and_the_rest_from_the_protocol(session_of, phases):
     classifier = HEAD | {"weight_decay": 0.25, "lr": 0.3, "epochs": 7}
-    classifiers.classify(session := session_of(classifier, protocol__batch_size=24), 0, STATE)
+    classify(session := session_of(classifier, protocol__batch_size=24), 0, STATE)
     (phase,) = phases
     assert (phase.weight_decay, phase.lr, phase.epochs, phase.stop, phase.last) == (0.25, 0.3, 7, 7, 7)
     assert (phase.batch_size, phase.momentum, phase.augment) == (24, 0.9, session.params.protocol.augment)
@@ -152,13 +162,13 @@ def test_retraining_takes_rate_decay_and_epochs_from_the_classifier_and_the_rest
 
 
 def test_the_rate_of_retraining_can_be_scaled(session_of, phases):
-    classifiers.classify(session_of(HEAD | {"lr": 0.3, "lr_scale": 0.1}), 0, STATE)
+    classify(session_of(HEAD | {"lr": 0.3, "lr_scale": 0.1}), 0, STATE)
     assert phases[0].lr == pytest.approx(0.03)
 
 
 def test_retraining_mixes_nothing_embeds_nothing_and_has_no_auxiliary_task(session_of, phases):
     for axis, value in (("mixing", "mixup"), ("embedded", "bet"), ("auxiliary", "tasks")):
-        classifiers.classify(session_of(HEAD, **{f"representation__{axis}": value}), 0, STATE)
+        classify(session_of(HEAD, **{f"representation__{axis}": value}), 0, STATE)
     assert {(phase.mixing.kind, phase.embedded.kind, phase.auxiliary.kind) for phase in phases} == {("none",) * 3}
 
 
@@ -168,13 +178,13 @@ def test_the_last_block_or_all_is_retrained_with_a_new_head(session_of, trained)
     classifier = RETRAIN | {"trained": trained, "epochs": 1}
     session = session_of(classifier)
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     names = {name for name in state["network"] if trained == "all" or name.startswith(("groups.3.0.", "head."))}
     assert changed(state, result) == names
     assert set(result["momentum"]) == {name for name in names if "running" not in name and "num_" not in name}
 
-    still = classifiers.classify(session_of(classifier | {"lr": 1e-12}), 0, state)
-    fresh = classifiers.classify(session_of(HEAD | {"lr": 1e-12}), 0, state)
+    still = classify(session_of(classifier | {"lr": 1e-12}), 0, state)
+    fresh = classify(session_of(HEAD | {"lr": 1e-12}), 0, state)
     weights = [name for name, value in state["network"].items() if value.dim() > 1 and name != "head.weight"]
     assert all(torch.allclose(still["network"][name], state["network"][name], atol=1e-6) for name in weights)
     assert torch.allclose(still["network"]["head.weight"], fresh["network"]["head.weight"], atol=1e-6)
@@ -184,9 +194,9 @@ def test_retraining_can_follow_a_continuation(session_of):
     """As if the two were done one after the other by hand."""
     after = CONTINUE | {"sampler": "reversed"}
     state = represented(session_of(HEAD))
-    both = classifiers.classify(session_of(HEAD | {"after": after}), 0, state)
-    switched = classifiers.classify(session_of(after), 0, state)
-    retrained = classifiers.classify(session_of(HEAD), 0, switched)
+    both = classify(session_of(HEAD | {"after": after}), 0, state)
+    switched = classify(session_of(after), 0, state)
+    retrained = classify(session_of(HEAD), 0, switched)
     assert equal(both, retrained)
     assert [row["epoch"] for row in both["history"]] == [1, 2, 3, 4] and both["history"] == switched["history"]
     assert [row["epoch"] for row in both["head_history"]] == [1, 2]
@@ -196,7 +206,7 @@ def test_retraining_can_follow_a_continuation(session_of):
 def test_lws_trains_a_scale_and_nothing_else(session_of):
     session = session_of(SCALE)
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     assert torch.equal(result["network"]["head.linear.weight"], state["network"]["head.weight"])
     assert torch.equal(result["network"]["head.linear.bias"], state["network"]["head.bias"])
     assert (result["network"]["head.scale"] != 1).all() and not changed(state, result)
@@ -205,7 +215,7 @@ def test_lws_trains_a_scale_and_nothing_else(session_of):
 def test_tau_rescales_the_weights_and_drops_the_bias(session_of):
     session = session_of({"kind": "tau", "tau": 0.5, "grid": []})
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     by_hand = [row / np.sqrt((row @ row) ** 0.5) for row in state["network"]["head.weight"].numpy()]
     assert result["network"]["head.weight"].numpy() == pytest.approx(np.stack(by_hand), rel=1e-5)
     assert not result["network"]["head.bias"].any()
@@ -229,7 +239,7 @@ def test_tau_is_chosen_on_the_held_out_images(session_of, capsys):
                 right[name].append((logits.argmax(1) == images.labels_host).sum())
     best = GRID[int(np.argmax(right["held"]))]
     assert best not in (GRID[0], GRID[int(np.argmax(right["test"]))])  # else the test could not tell
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     norms = np.linalg.norm(weight, axis=1)
     assert result["network"]["head.weight"].norm(dim=1).numpy() == pytest.approx(norms ** (1 - best), rel=1e-4)
     assert f"tau {best:g}" in capsys.readouterr().out
@@ -239,7 +249,7 @@ def test_tau_is_chosen_on_the_held_out_images(session_of, capsys):
 def test_ncm_takes_its_means_from_the_training_images_as_they_are(session_of, distance):
     session = session_of({"kind": "ncm", "distance": distance})
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     model = networks.restore(state["architecture"], state["network"], CPU.device).eval()
     with torch.no_grad():
         features = model.features(session.train.plain(0, 60)).numpy()
@@ -254,7 +264,7 @@ def test_logit_adjustment_subtracts_the_logarithm_of_the_training_prior(session_
     """Logits of the test images, one network against the other; the training set has 60 images."""
     session = session_of({"kind": "logit_adjustment", "tau": 1.5})
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     counts = np.bincount(session.train.labels_host)
     shift = 1.5 * np.log(counts / 60)
     logits = []
@@ -275,14 +285,14 @@ def test_retraining_on_a_trunk_with_more_parts_moves_none_of_them(session_of, ar
     state = represented(session)
     part = {"zca": "whitening.mean", "tasks": "auxiliary.second.weight", "bilateral": "second_block.conv1.weight"}
     assert part[architecture] in state["network"]
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     assert changed(state, result) <= {"head.weight", "head.bias"}
     assert result["network"]["head.weight" if classifier is HEAD else "head.scale"].shape[0] == 3
 
 
 def test_going_on_unchanged_is_never_having_stopped(session_of):
     session = session_of(CONTINUE)
-    branched = classifiers.classify(session, 0, represented(session))
+    branched = classify(session, 0, represented(session))
     forget(session)
     whole = represented(session, stop=4)
     assert equal(whole, branched)
@@ -294,10 +304,10 @@ def test_going_on_unchanged_is_never_having_stopped(session_of):
 def test_switching_goes_on_with_the_reversed_sampler(session_of):
     session = session_of(CONTINUE | {"sampler": "reversed"})
     state = represented(session)
-    switched = classifiers.classify(session, 0, state)
+    switched = classify(session, 0, state)
     assert equal(by_hand(session, state, sampler=REVERSED, stop=4), switched)
     plain = session_of(CONTINUE)
-    assert not equal(classifiers.classify(plain, 0, state), switched)
+    assert not equal(classify(plain, 0, state), switched)
 
 
 def by_hand(session, state, **axes):
@@ -314,18 +324,18 @@ def test_an_interlude_comes_between_the_branch_and_what_follows(session_of):
     classifier = CONTINUE | {"sampler": "balanced", "interlude": {"sampler": "reversed", "epochs": 1}}
     session = session_of(classifier, representation__branch={"at": "start", "plus": 2})
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     middle = by_hand(session, state, sampler=REVERSED, stop=3)
     assert equal(result, by_hand(session, middle, sampler=BALANCED, stop=4))
     assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
-    without = classifiers.classify(session_of(CONTINUE | {"sampler": "balanced"}), 0, state)
+    without = classify(session_of(CONTINUE | {"sampler": "balanced"}), 0, state)
     assert not equal(result, without)
 
 
 def test_going_on_can_start_from_a_new_head_that_has_no_momentum(session_of):
     session = session_of(CONTINUE | {"new_head": True})
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     model = networks.restore(state["architecture"], state["network"], CPU.device)
     networks.new_head(model, 0)
     momentum = {name: torch.zeros_like(value) if "head" in name else value for name, value in state["momentum"].items()}
@@ -338,7 +348,7 @@ def test_going_on_can_start_from_a_new_head_that_has_no_momentum(session_of):
 def test_going_on_can_freeze_the_trunk(session_of):
     session = session_of(CONTINUE | {"trained": "head", "sampler": "reversed"})
     state = represented(session)
-    result = classifiers.classify(session, 0, state)
+    result = classify(session, 0, state)
     assert changed(state, result) == {"head.weight", "head.bias"}
     assert equal(result, by_hand(session, state, trained="head", sampler=REVERSED, stop=4))
 
@@ -346,18 +356,18 @@ def test_going_on_can_freeze_the_trunk(session_of):
 def test_going_on_can_last_beyond_the_protocols_epochs_at_its_last_rate(session_of):
     """The protocol has 4 epochs, 0.1 before its milestone at 2 and 0.01 after it."""
     session = session_of(CONTINUE | {"epochs": 5})
-    result = classifiers.classify(session, 0, represented(session))
+    result = classify(session, 0, represented(session))
     assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4, 5, 6, 7]
     assert [row["lr"] for row in result["history"]] == pytest.approx([0.1] * 2 + [0.01] * 5)
     assert "test_all" in result["history"][-1]
 
 
 def test_going_on_keeps_the_axes_that_it_does_not_name(session_of, phases):
-    classifiers.classify(session_of(CONTINUE | {"weighting": "effective_number"}), 0, STATE)
-    classifiers.classify(session_of(CONTINUE | {"sampler": "reversed"}, representation__mixing="mixup"), 0, STATE)
-    classifiers.classify(session_of(CONTINUE, representation__embedded="bet"), 0, STATE)
-    classifiers.classify(session_of(CONTINUE, representation__auxiliary="tasks"), 0, STATE)
-    classifiers.classify(session_of(CONTINUE, representation__auxiliary="bilateral"), 0, STATE)
+    classify(session_of(CONTINUE | {"weighting": "effective_number"}), 0, STATE)
+    classify(session_of(CONTINUE | {"sampler": "reversed"}, representation__mixing="mixup"), 0, STATE)
+    classify(session_of(CONTINUE, representation__embedded="bet"), 0, STATE)
+    classify(session_of(CONTINUE, representation__auxiliary="tasks"), 0, STATE)
+    classify(session_of(CONTINUE, representation__auxiliary="bilateral"), 0, STATE)
     assert [phase.weighting for phase in phases] == [EffectiveNumber(), *[NoWeighting()] * 4]
     assert [phase.sampler for phase in phases] == [INSTANCE, REVERSED, INSTANCE, INSTANCE, INSTANCE]
     assert phases[1].mixing == Mixup() and phases[2].embedded == BatchEmbedded()
@@ -370,7 +380,7 @@ def test_classifiers_leave_the_state_that_they_are_given_as_it_was(session_of):
         session = session_of(classifier, runtime__regularity=True)
         state = represented(session)
         before = copy.deepcopy(state)
-        classifiers.classify(session, 0, state)
+        classify(session, 0, state)
         assert equal(state, before) and state["history"] == before["history"]
         for part in ("momentum", "regularity"):
             assert all(torch.equal(value, before[part][name]) for name, value in state[part].items()), part

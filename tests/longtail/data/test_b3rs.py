@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from stages.longtail.configuration.recipe import RelativelyBalancedBlocks
 from stages.longtail.data import b3rs
+from stages.longtail.recipe.representation import RelativelyBalancedBlocks
 
 
 def test_blocks_take_every_gth_class_of_those_sorted_by_size():

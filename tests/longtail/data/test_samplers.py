@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.console.errors import UserError
+from stages.longtail.data import random_draws, samplers
+from stages.longtail.recipe.representation import (
     BatchEmbedded,
     ClassBalancedBatches,
     ClassSampler,
     NotEmbedded,
     RelativelyBalancedBlocks,
 )
-from stages.longtail.console.errors import UserError
-from stages.longtail.data import random_draws, samplers
 
 COUNTS = np.array([100, 49, 16, 4])
 LABELS = np.random.default_rng(5).permutation(np.repeat(np.arange(4), COUNTS))  # images of a class lie apart
@@ -27,7 +27,7 @@ KINDS = [*SHARES, "instance", "progressive", "cbs", "b3rs"]
 def recipe(kind):
     if kind == "cbs":
         return ClassBalancedBatches(images=4)
-    return RelativelyBalancedBlocks(blocks=2) if kind == "b3rs" else ClassSampler(kind)
+    return RelativelyBalancedBlocks(blocks=2) if kind == "b3rs" else ClassSampler(kind=kind)
 
 
 def epoch(sampler, number, seed=0, embedded=NotEmbedded(), labels=LABELS, batch_size=16):  # noqa: B008, frozen
@@ -312,7 +312,7 @@ def test_embedded_batches_go_on_in_the_cycle_of_blocks_at_the_next_visit():
 @pytest.mark.parametrize(("number", "share"), [(0, 0.1), (299, 0.1 / 300 + 0.5 * 299 / 300)])
 def test_an_embedded_progressive_sampler_follows_the_progress_as_well(number, share):
     labels = np.repeat([0, 1], [900, 100])
-    embedded = BatchEmbedded(interval=1, iterations=9, sampler=ClassSampler("progressive"))
+    embedded = BatchEmbedded(interval=1, iterations=9, sampler=ClassSampler(kind="progressive"))
     order = epoch("instance", number, embedded=embedded, labels=labels, batch_size=100)
     inner = labels[order.reshape(10, 10, 100)[:, :9]]
     assert chisquare(np.bincount(inner.ravel()), [9000 * (1 - share), 9000 * share]).pvalue > 0.001

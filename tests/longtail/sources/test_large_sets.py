@@ -15,11 +15,12 @@ from PIL import Image
 from torchvision import transforms
 
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.parameters import Dataset, Params
 from stages.longtail.files import artifacts
 from stages.longtail.models import network
 from stages.longtail.papers import published
+from stages.longtail.papers.parameters import Experiment
 from stages.longtail.sources import datasets, image_folders
+from stages.longtail.sources.dataset import Dataset
 from stages.longtail.sources.large_sets import SETS
 
 PUBLISHERS = {
@@ -45,7 +46,7 @@ def paint(root: Path, name: str, counts: dict[str, int], size: tuple[int, int] =
 
 
 def dataset(name: str, root: Path | None, size: int) -> Dataset:
-    return Dataset(name, root and str(root), size, "")  # type: ignore[arg-type]
+    return Dataset(name=name, root=root and str(root), size=size, watch="")  # type: ignore[arg-type]
 
 
 def test_every_large_set_of_the_parameters_is_known_and_has_a_preset() -> None:
@@ -178,7 +179,7 @@ def test_every_protocol_of_a_large_set_is_accepted_and_named_as_its_file(path: P
     if not sets:
         assert path.stem == "end_to_end"
         return
-    params = Params(compose([f"protocol={path.stem}", f"dataset={sets[0]}"], ROOT / "conf"), path)
+    params = Experiment.of(compose([f"protocol={path.stem}", f"dataset={sets[0]}"], ROOT / "conf"))
     protocol = params.protocol
     assert protocol.name == path.stem and (protocol.crop or 0) <= params.dataset.size
     shots = (params.split.many, params.split.few)
@@ -202,5 +203,5 @@ def test_resnet_12_of_images_too_small_for_it_is_refused(ready: Workplace) -> No
 )
 def test_a_run_on_a_large_set_finds_its_published_number(overrides: str, value: float) -> None:
     conf = ROOT / "conf"
-    _, numbers = published.cell(Params(compose(overrides.split(), conf), Path()), ROOT / "data/published", conf)
+    _, numbers = published.cell(Experiment.of(compose(overrides.split(), conf)), ROOT / "data/published", conf)
     assert numbers["all"] == value

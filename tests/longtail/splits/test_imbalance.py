@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stages.longtail.configuration.recipe import Split
 from stages.longtail.console.errors import UserError
 from stages.longtail.splits import imbalance
+from stages.longtail.splits.split import Split
 
 # Worked out by hand, 5000 / ratio ** (i / 9) rounded down; ratio 50 is printed in `switching`, Table 12.
 CIFAR10 = {

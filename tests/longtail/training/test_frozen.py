@@ -7,8 +7,8 @@ import torch
 from test_loop import LABELS, NARROW, PAD, TASKS, WHITE, begin, equal, go, naive_image, phase, weights
 from torch.nn import functional as F
 
-from stages.longtail.configuration.recipe import AuxiliaryTasks, ClassSampler
 from stages.longtail.models import network as networks
+from stages.longtail.recipe.representation import AuxiliaryTasks, ClassSampler
 
 
 def moved_by(settings, **start):
@@ -25,7 +25,7 @@ def named(run, *prefixes):
 
 @pytest.mark.parametrize("head", ["linear", "scaled"])
 def test_a_frozen_trunk_does_not_move_nor_do_its_batch_norm_statistics(head):
-    settings = phase(trained="head" if head == "linear" else "scale", sampler=ClassSampler("balanced"))
+    settings = phase(trained="head" if head == "linear" else "scale", sampler=ClassSampler(kind="balanced"))
     assert moved_by(settings, head=head) == ({"head.weight", "head.bias"} if head == "linear" else {"head.scale"})
 
 

@@ -63,7 +63,7 @@ def kinds(settings):
 
 def test_a_rate_on_the_device_changes_between_replays():
     """The rate is a tensor that the recorded step reads: it must fall when the schedule says so."""
-    settings = phase(stop=6, schedule=loop.schedule.MultiStep("multistep", 0, (4,), 0.1))
+    settings = phase(stop=6, schedule=loop.schedule.MultiStep(warmup=0, milestones=(4,), gamma=0.1))
     plain_rows, plain = trained(settings)
     run = begin(settings)
     run.rate = torch.zeros(())

@@ -7,23 +7,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stages.longtail.configuration.recipe import (
-    BatchEmbedded,
-    ClassSampler,
-    Constant,
-    CrossEntropy,
-    EffectiveNumber,
-    MajorFeatureWeakening,
-    Mixup,
-    MultiStep,
-    NoMixing,
-    NoWeighting,
-    Remix,
-)
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment, random_draws, samplers
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network as networks
+from stages.longtail.recipe.representation import (
+    BatchEmbedded,
+    ClassSampler,
+    CrossEntropy,
+    EffectiveNumber,
+    MajorFeatureWeakening,
+    Mixup,
+    NoMixing,
+    NoWeighting,
+    Remix,
+)
+from stages.longtail.recipe.schedule import Constant, MultiStep
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import losses, mixing
 from stages.longtail.training.loop import Training
@@ -38,7 +37,7 @@ NARROW = {"backbone": "resnet8", "width": 4, "channels": 3, "classes": 3, "head"
 NARROW |= {"whitening": {}, "bilateral": False, "auxiliary": {}}
 WHITE = NARROW | {"whitening": {"epsilon": 1e-5, "momentum": 0.1}}
 TASKS = NARROW | {"auxiliary": {"second": 3}}
-INSTANCE, SQRT, REVERSED = (ClassSampler(kind) for kind in ("instance", "sqrt", "reversed"))
+INSTANCE, SQRT, REVERSED = (ClassSampler(kind=kind) for kind in ("instance", "sqrt", "reversed"))
 MFW = MajorFeatureWeakening(group=2)
 MIXUP, MANIFOLD, REMIX = Mixup(), Mixup(alpha=2.0, groups=(0, 1, 2)), Remix(kappa=2.0, groups=(0, 3))
 
@@ -46,7 +45,7 @@ MIXUP, MANIFOLD, REMIX = Mixup(), Mixup(alpha=2.0, groups=(0, 1, 2)), Remix(kapp
 def phase(**changes):
     settings = {
         **{"sampler": INSTANCE, "loss": CrossEntropy(), "weighting": NoWeighting()},
-        **{"schedule": Constant("constant", 0), "lr": 0.1, "weight_decay": 5e-3, "momentum": 0.9, "batch_size": 16},
+        **{"schedule": Constant(warmup=0), "lr": 0.1, "weight_decay": 5e-3, "momentum": 0.9, "batch_size": 16},
         **{"epochs": 3, "augment": "crop_flip", "stop": 3, **changes},
     }
     return Phase(**{"last": settings["epochs"], **settings})
@@ -165,7 +164,7 @@ def naive_training(sampler, mixture, rates, seed):
 @pytest.mark.parametrize("mixture", [NoMixing(), MFW, MIXUP, MANIFOLD, REMIX])
 @pytest.mark.parametrize("sampler", [INSTANCE, REVERSED])
 def test_training_is_that_of_a_naive_loop_over_the_same_draws(sampler, mixture):
-    schedule = MultiStep("multistep", 1, (2,), 0.5)  # warm-up of one epoch: rates 0.1, 0.1, 0.05
+    schedule = MultiStep(warmup=1, milestones=(2,), gamma=0.5)  # warm-up of one epoch: rates 0.1, 0.1, 0.05
     settings = phase(sampler=sampler, mixing=mixture, schedule=schedule)
     run = begin(settings, seed=4)
     go(run)

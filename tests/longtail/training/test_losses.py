@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.recipe.representation import (
     LDAM,
     ClassDependentTemperatures,
     CrossEntropy,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from stages.longtail.configuration.recipe import MajorFeatureWeakening, Mixup, Remix
+from stages.longtail.recipe.representation import MajorFeatureWeakening, Mixup, Remix
 from stages.longtail.training import mixing
 
 CIFAR10_LT = np.array([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])

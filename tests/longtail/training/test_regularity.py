@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages.longtail.configuration.recipe import ClassSampler, Constant, CrossEntropy, NoWeighting
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.models import network as networks
+from stages.longtail.recipe.representation import ClassSampler, CrossEntropy, NoWeighting
+from stages.longtail.recipe.schedule import Constant
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
@@ -98,7 +99,7 @@ def test_a_state_stays_what_it_was_when_counting_goes_on(images):
 def train(images, stop, state=None, counted=True):
     phase = Phase(
         **{"sampler": ClassSampler(), "loss": CrossEntropy(), "weighting": NoWeighting()},
-        **{"schedule": Constant("constant", 0), "lr": 0.3, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 2},
+        **{"schedule": Constant(warmup=0), "lr": 0.3, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 2},
         **{"epochs": 8, "augment": "crop", "stop": stop, "last": 8},
     )
     run = Training(phase, 0, networks.create(NARROW, 1), images, CPU, state, counted)

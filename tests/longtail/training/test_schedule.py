@@ -6,14 +6,14 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stages.longtail.configuration.recipe import Constant, Cosine, MultiStep, Protocol
-from stages.longtail.configuration.schema import build
-from stages.longtail.training.schedule import learning_rate
+from stages.longtail.configuration.parameters import parse
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.schedule import Constant, Cosine, MultiStep, learning_rate
 
 
 def rates_of(protocol):
     text = (ROOT / "conf/protocol" / f"{protocol}.yaml").read_text()
-    settings = build(Protocol, yaml.safe_load(text)["protocol"], "protocol")
+    settings = parse(Protocol, yaml.safe_load(text)["protocol"], "protocol")
     return [learning_rate(settings.schedule, settings.lr, e, settings.epochs) for e in range(settings.epochs)]
 
 
@@ -44,26 +44,26 @@ def test_small_decays_once_after_20_of_30_epochs():
 
 
 def test_cosine_begins_at_the_base_rate_and_never_runs_an_epoch_at_0():
-    rates = [learning_rate(Cosine("cosine", 0), 0.2, epoch, 10) for epoch in range(10)]
+    rates = [learning_rate(Cosine(warmup=0), 0.2, epoch, 10) for epoch in range(10)]
     assert rates == pytest.approx([0.1 * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10)])
     assert rates[0] == 0.2 and rates[5] == pytest.approx(0.1) and rates[-1] > 0.004
     assert rates == sorted(rates, reverse=True)
 
 
 def test_cosine_after_warm_up_spans_the_remaining_epochs():
-    rates = [learning_rate(Cosine("cosine", 2), 1.0, epoch, 6) for epoch in range(6)]
+    rates = [learning_rate(Cosine(warmup=2), 1.0, epoch, 6) for epoch in range(6)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_cosine_of_a_very_short_run_is_defined(epochs):
-    assert all(learning_rate(Cosine("cosine", 1), 0.1, epoch, epochs) > 0 for epoch in range(epochs))
+    assert all(learning_rate(Cosine(warmup=1), 0.1, epoch, epochs) > 0 for epoch in range(epochs))
 
 
 def test_constant_is_constant_after_its_warm_up():
-    assert [learning_rate(Constant("constant", 2), 0.4, epoch, 9) for epoch in range(5)] == [0.2, 0.4, 0.4, 0.4, 0.4]
+    assert [learning_rate(Constant(warmup=2), 0.4, epoch, 9) for epoch in range(5)] == [0.2, 0.4, 0.4, 0.4, 0.4]
 
 
 def test_a_milestone_counts_epochs_before_the_decay():
-    schedule = MultiStep("multistep", 0, (1, 3), 0.5)
+    schedule = MultiStep(warmup=0, milestones=(1, 3), gamma=0.5)
     assert [learning_rate(schedule, 8, epoch, 9) for epoch in range(5)] == [8, 4, 4, 2, 2]

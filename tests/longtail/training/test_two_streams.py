@@ -5,18 +5,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.data.batches import Batches, Images
+from stages.longtail.models import network as networks
+from stages.longtail.recipe.representation import (
     AuxiliaryTasks,
     Bilateral,
     ClassBalancedBatches,
     ClassSampler,
-    Constant,
     CrossEntropy,
     EffectiveNumber,
     NoWeighting,
 )
-from stages.longtail.data.batches import Batches, Images
-from stages.longtail.models import network as networks
+from stages.longtail.recipe.schedule import Constant
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import loop, two_streams
 from stages.longtail.training.phase import Phase
@@ -40,7 +40,7 @@ def phase(auxiliary, **changes):
     settings = {
         **{"sampler": ClassBalancedBatches(images=2), "loss": CrossEntropy()},
         **{"weighting": NoWeighting(), "auxiliary": auxiliary, "augment": "crop_flip"},
-        **{"schedule": Constant("constant", 0), "lr": 0.1, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 16},
+        **{"schedule": Constant(warmup=0), "lr": 0.1, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 16},
         **{"epochs": 4, "stop": 4, "last": 4, **changes},
     }
     return Phase(**settings)
@@ -179,15 +179,14 @@ def test_each_stream_is_drawn_by_its_own_sampler():
     main, _, second, _ = objective(AuxiliaryTasks()).draw(0, 0).arrays
     assert sorted(second) == list(range(40))
     assert sorted(np.bincount(LABELS[main[:16]])) == [4, 6, 6]
-    swapped = objective(AuxiliaryTasks(sampler=ClassBalancedBatches(images=2)), sampler=ClassSampler("instance"))
+    swapped = objective(AuxiliaryTasks(sampler=ClassBalancedBatches(images=2)), sampler=ClassSampler(kind="instance"))
     main, _, second, _ = swapped.draw(0, 0).arrays
     assert sorted(main) == list(range(40)) and sorted(np.bincount(LABELS[second[:16]])) == [4, 6, 6]
 
 
 def test_two_streams_of_one_sampler_are_drawn_apart():
-    main, crops, second, second_crops = (
-        objective(AuxiliaryTasks(sampler=ClassSampler("instance")), sampler=ClassSampler("instance")).draw(0, 0).arrays
-    )
+    same = ClassSampler(kind="instance")
+    main, crops, second, second_crops = objective(AuxiliaryTasks(sampler=same), sampler=same).draw(0, 0).arrays
     assert (main != second).any() and (crops != second_crops).any()
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from stages.longtail.configuration.recipe import (
+from stages.longtail.classification.classifier import Continue, NearestClassMean, Retrain, TauNormalise
+from stages.longtail.console.errors import UserError
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.representation import (
     LDAM,
     ZCA,
     AuxiliaryTasks,
@@ -13,23 +16,16 @@ from stages.longtail.configuration.recipe import (
     Bilateral,
     ClassBalancedBatches,
     ClassSampler,
-    Continue,
-    Cosine,
-    MultiStep,
-    NearestClassMean,
     NoAuxiliary,
     NoMixing,
-    Protocol,
     Representation,
-    Retrain,
-    Split,
-    TauNormalise,
 )
-from stages.longtail.console.errors import UserError
+from stages.longtail.recipe.schedule import Cosine, MultiStep, branch_epoch
+from stages.longtail.splits.split import Split
 
 
 def check(sections: dict[str, Any]) -> None:
-    """sections: those that the file has, parsed, by name. Raises UserError; the file's name is added by the caller."""
+    """sections: those that the file has, parsed, by name. Raises UserError, without the file's name."""
     seeds, protocol, split = sections.get("seeds"), sections.get("protocol"), sections.get("split")
     representation, classifier = sections.get("representation"), sections.get("classifier")
     if seeds is not None:
@@ -44,8 +40,7 @@ def check(sections: dict[str, Any]) -> None:
         _heads(representation, classifier)
     if protocol and representation:
         where, continued = _continued(classifier)
-        beyond = continued is not None and continued.epochs is not None
-        branch = branch_epoch(protocol, representation, beyond)
+        branch = _branch(protocol, representation, beyond=continued is not None and continued.epochs is not None)
         if continued:
             left = continued.epochs or protocol.epochs - branch
             _interlude(where, continued, left)
@@ -146,6 +141,18 @@ def _heads(representation: Representation, classifier: Any) -> None:
         )
 
 
+def _branch(protocol: Protocol, representation: Representation, beyond: bool) -> int:
+    """The epoch of the branch. beyond: it may lie after the protocol's epochs, as training goes on from it."""
+    epoch = branch_epoch(protocol.schedule, protocol.epochs, representation.branch)
+    if epoch < 1 or (epoch > protocol.epochs and not beyond):
+        raise UserError(
+            f"representation.branch ends at epoch {epoch}, but protocol.epochs is {protocol.epochs}: choose "
+            "representation.branch.plus so that it lies between 1 and protocol.epochs, or set classifier.epochs to go "
+            "on beyond them"
+        )
+    return epoch
+
+
 def _interlude(where: str, continued: Continue, left: int) -> None:
     if continued.interlude and continued.interlude.epochs >= left:
         raise UserError(
@@ -219,31 +226,3 @@ def _samplers(representation: Representation, classifier: Any) -> Iterator[tuple
     interlude = getattr(continued, "interlude", None)
     for name, part in (("classifier", classifier), (where, continued), (f"{where}.interlude", interlude)):
         yield f"{name}.sampler", getattr(part, "sampler", None)
-
-
-def branch_epoch(protocol: Protocol, representation: Representation, beyond: bool = False) -> int:
-    """Number of epochs that `represent` trains before `classify` takes over.
-
-    beyond: allow more than the protocol's epochs, all those after them at its last rate.
-    """
-    branch = representation.branch
-    start = 0
-    if branch.at == "end":
-        start = protocol.epochs
-    elif branch.at == "deferred":
-        start = protocol.epochs * 4 // 5
-    elif branch.at == "last_milestone":
-        if not isinstance(protocol.schedule, MultiStep) or not protocol.schedule.milestones:
-            raise UserError(
-                f"representation.branch.at is last_milestone, but protocol.schedule of '{protocol.name}' has no "
-                "milestones: use start or end"
-            )
-        start = protocol.schedule.milestones[-1]
-    epoch = start + branch.plus
-    if epoch < 1 or (epoch > protocol.epochs and not beyond):
-        raise UserError(
-            f"representation.branch ends at epoch {epoch}, but protocol.epochs is {protocol.epochs}: choose "
-            "representation.branch.plus so that it lies between 1 and protocol.epochs, or set classifier.epochs to go "
-            "on beyond them"
-        )
-    return epoch

@@ -1,0 +1,98 @@
+"""What pydantic finds wrong with the parameters, as one line that names the key and says what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+EXPECTED = {"int_type": "int", "float_type": "float", "string_type": "str", "bool_type": "bool", "tuple_type": "a list"}
+NO_KEYS = ("model_type", "model_attributes_type")
+NO_KIND = ("union_tag_invalid", "union_tag_not_found")
+UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
+BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("above", "gt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The known word that may be meant, or all of them: the end of a message."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
+
+
+def explain(error: ValidationError, form: Any, name: str) -> str:
+    """One line for the first fault, an unknown key before all others: it may be the missing one, misspelt.
+
+    Args:
+        error: of validating a section.
+        form: the section's type, as it was given to pydantic.
+        name: the section's, with which every key begins.
+    """
+    fault = min(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN_KEY)
+    kind, value, bounds = fault["type"], fault["input"], fault.get("ctx", {})
+    if kind in UNKNOWN_KEY:
+        *above, unknown = fault["loc"]
+        key, models = _place(form, above)
+        return f"{name}{key}.{unknown}: unknown key{suggest(str(unknown), models[0].model_fields)}"
+    key, models = _place(form, fault["loc"])
+    key = name + key
+    if kind in NO_KIND or (kind in NO_KEYS and len(models) > 1):
+        given = value.get("kind") if isinstance(value, dict) else value
+        return f"{key}.kind: {_unknown(given, [name for model in models for name in _kinds(model)])}"
+    if kind == "literal_error":
+        options = re.findall("'([^']*)'", bounds["expected"])
+        return f"{key}: {_unknown(value, options)}"
+    if kind == "missing":
+        return f"{key}: missing: add it, or compose the file from conf/ with dvc exp run"
+    if kind in BOUNDS:
+        words, bound = BOUNDS[kind]
+        return f"{key}: must be {words} {bounds[bound]:.10g}, found {value!r}"
+    if kind == "less_than":  # section.LIMIT
+        return f"{key}: the number has too many digits"
+    if kind == "finite_number" or (kind == "float_type" and type(value) is int):
+        return f"{key}: expected a finite number, found {value!r}"
+    expected = "keys" if kind in NO_KEYS else EXPECTED.get(kind, fault["msg"])
+    return f"{key}: expected {expected}, found {value!r}"
+
+
+def _unknown(value: Any, known: list[str]) -> str:
+    hint = suggest(value, known) if isinstance(value, str) else f" (known: {', '.join(known)})"
+    return f"unknown value {value!r}{hint}"
+
+
+def _place(form: Any, location: Iterable[int | str]) -> tuple[str, list[type[BaseModel]]]:
+    """Where a fault is: its key below the section's, such as .mixing.groups[0], and the models that may stand there.
+
+    Inside a choice of models, pydantic's location has the chosen one's kind as a step of its own.
+    """
+    key, models, chosen = "", list(_models(form)), False
+    for step in location:
+        if isinstance(step, int):
+            key += f"[{step}]"
+        elif not chosen and all("kind" in model.model_fields for model in models):
+            models, chosen = [model for model in models if step in _kinds(model)], True
+        else:
+            key += f".{step}"
+            field = models[0].model_fields.get(step)
+            models, chosen = list(_models(field.annotation)) if field else [], False
+    return key, models
+
+
+def _models(form: Any) -> Iterator[type[BaseModel]]:
+    """The models of a type: itself, or those of a union, however it is annotated."""
+    if isinstance(form, type) and issubclass(form, BaseModel):
+        yield form
+    for part in typing.get_args(form):
+        yield from _models(part)
+
+
+def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    return typing.get_args(model.model_fields["kind"].annotation)

@@ -1,0 +1,33 @@
+"""The section `protocol` of the parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.longtail.configuration.section import Count, NonNegative, Positive, Section, Share
+from stages.longtail.recipe.schedule import Schedule
+
+OfCifar = Literal["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"]
+OfImageNet = Literal[
+    "resnet10", "resnet12", "resnet18", "resnet50", "resnet101", "resnet152", "resnext50", "resnext152"
+]
+
+
+class Protocol(Section):
+    """What a paper keeps fixed while it compares methods."""
+
+    name: str
+    backbone: Literal[OfCifar, OfImageNet]
+    width: Count  # channels of the first group of convolutions; in the papers 16 for CIFAR's networks, 64 for others
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    momentum: Share
+    weight_decay: NonNegative
+    schedule: Schedule
+    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"]
+    pad: Annotated[int, Field(ge=0, le=64)]  # pixels of zero padding before the crop
+    crop: Count | None = None  # pixels a side that the network sees, at testing from the middle; null: the whole image
+    projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none

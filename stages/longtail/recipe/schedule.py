@@ -1,0 +1,82 @@
+"""The learning rate of an epoch, from the epoch alone; and the epoch at which a method branches."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, assert_never
+
+from pydantic import Field
+
+from stages.longtail.configuration.section import SHORT, Count, Items, Natural, Positive, Section
+from stages.longtail.console.errors import UserError
+
+
+class Constant(Section):
+    kind: Literal["constant"] = "constant"
+    warmup: Natural  # epochs of linear warm-up
+
+
+class MultiStep(Section):
+    kind: Literal["multistep"] = "multistep"
+    warmup: Natural
+    milestones: Items[Count]  # epochs completed when the rate is multiplied by gamma
+    gamma: Positive
+
+
+class Cosine(Section):
+    kind: Literal["cosine"] = "cosine"
+    warmup: Natural
+
+
+Schedule = Annotated[Constant | MultiStep | Cosine, Field(discriminator="kind"), SHORT]
+
+
+class Branch(Section):
+    """The epoch at which `classify` takes over from `represent`."""
+
+    at: Literal["start", "last_milestone", "deferred", "end"]  # deferred: 80% of the epochs (Cao et al.)
+    plus: Natural  # epochs after it
+
+
+def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> float:
+    """Rate during `epoch` (0 is the first) of `epochs`.
+
+    Linear warm-up gives the k-th of `warmup` epochs k / warmup of the base rate (Cao et al.'s code). A milestone m
+    means that the first m epochs run before the decay. The cosine reaches 0 after the last epoch, not in it.
+    """
+    if epoch < schedule.warmup:
+        return base * (epoch + 1) / schedule.warmup
+    match schedule:
+        case Constant():
+            return base
+        case MultiStep():
+            return base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+        case Cosine():
+            done = (epoch - schedule.warmup) / max(1, epochs - schedule.warmup)
+            return base * (1 + math.cos(math.pi * done)) / 2
+        case _:
+            assert_never(schedule)
+
+
+def branch_epoch(schedule: Schedule, epochs: int, branch: Branch) -> int:
+    """Number of epochs that `represent` trains before `classify` takes over.
+
+    It may lie beyond the protocol's `epochs`, whose last rate then goes on. Raises UserError if the branch is at the
+    last milestone of a schedule that has none.
+    """
+    match branch.at:
+        case "start":
+            return branch.plus
+        case "last_milestone":
+            if not isinstance(schedule, MultiStep) or not schedule.milestones:
+                raise UserError(
+                    "representation.branch.at is last_milestone, but protocol.schedule has no milestones: use start "
+                    "or end"
+                )
+            return schedule.milestones[-1] + branch.plus
+        case "deferred":
+            return epochs * 4 // 5 + branch.plus
+        case "end":
+            return epochs + branch.plus
+        case _:
+            assert_never(branch.at)

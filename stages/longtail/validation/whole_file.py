@@ -1,0 +1,50 @@
+"""Every section of the parameters, also those that a stage does not read, and whether they make sense together.
+
+This package can only refuse: it is handed a copy, and returns nothing. So no result depends on it, no stage declares it
+in dvc.yaml, and a new axis here makes no finished stage stale. configuration/parameters.py imports it by name, as a
+stage runs; tests/test_dag.py knows this one exception.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stages.longtail.classification.classifier import Classifier
+from stages.longtail.configuration.messages import suggest
+from stages.longtail.configuration.parameters import Seeds, parse
+from stages.longtail.console.errors import UserError
+from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.representation import Representation
+from stages.longtail.runtime.runtime import Runtime
+from stages.longtail.sources.dataset import Dataset
+from stages.longtail.splits.split import Split
+from stages.longtail.validation import combinations
+
+SECTIONS: dict[str, Any] = {
+    "method": str,
+    "dataset": Dataset,
+    "split": Split,
+    "protocol": Protocol,
+    "representation": Representation,
+    "classifier": Classifier,
+    "seeds": Seeds,
+    "runtime": Runtime,
+}
+
+
+def check(raw: dict[str, Any], path: Path) -> None:
+    """Raise UserError, one line that names the file and the key, for what is unknown, does not fit or makes no sense.
+
+    Args:
+        raw: the sections that the file has, plain values; a stage misses a section when it reads it.
+        path: the file, for the message.
+    """
+    for name in raw:
+        if name not in SECTIONS:
+            raise UserError(f"{path}: unknown section '{name}'{suggest(str(name), SECTIONS)}")
+    sections = {name: parse(SECTIONS[name], value, f"{path}: {name}") for name, value in raw.items()}
+    try:
+        combinations.check(sections)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
