@@ -16,12 +16,12 @@ from stages.longtail.classification.classifier import Classifier, Continue, Near
 from stages.longtail.data import samplers
 from stages.longtail.models import heads
 from stages.longtail.prediction import accuracy, predict
-from stages.longtail.recipe.representation import ClassSampler, Representation
+from stages.longtail.recipe.representation import ClassKind, ClassSampler, Representation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STRATEGIES = ("instance", "balanced", "sqrt")
+STRATEGIES: tuple[ClassKind, ...] = ("instance", "balanced", "sqrt")
 TAUS = np.linspace(0, 1, 21).round(2)
 
 
@@ -149,7 +149,8 @@ def sampling(runs: Sequence[Run]) -> pd.DataFrame:
     """
     classes = runs[0].classes[["rank", "class", "count"]]
     counts = classes["count"].to_numpy()
-    kinds = [(kind, 0.0) for kind in STRATEGIES] + [("progressive", t) for t in (0, 0.25, 0.5, 0.75, 1)]
+    kinds: list[tuple[ClassKind, float]] = [(kind, 0.0) for kind in STRATEGIES]
+    kinds += [("progressive", t) for t in (0, 0.25, 0.5, 0.75, 1)]
     parts = [
         classes.assign(sampler=kind, progress=t, probability=samplers.class_probabilities(kind, counts, t))
         for kind, t in kinds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -26,15 +27,19 @@ from stages.longtail.training.session import Session
 
 def classify(session: Session, seed: int, state: State, classifier: Classifier) -> State:
     """Apply the classifier of the parameters. state: of the representation."""
-    if isinstance(classifier, Continue):
-        return go_on(session, seed, state, classifier)
-    if isinstance(classifier, Retrain):
-        return retrain(session, seed, state, classifier)
-    if isinstance(classifier, TauNormalise):
-        return tau_normalise(session, state, classifier)
-    if isinstance(classifier, NearestClassMean):
-        return nearest_class_mean(session, state, classifier)
-    return adjust_logits(session, state, classifier)
+    match classifier:
+        case Continue():
+            return go_on(session, seed, state, classifier)
+        case Retrain():
+            return retrain(session, seed, state, classifier)
+        case TauNormalise():
+            return tau_normalise(session, state, classifier)
+        case NearestClassMean():
+            return nearest_class_mean(session, state, classifier)
+        case LogitAdjustment():
+            return adjust_logits(session, state, classifier)
+        case _:
+            assert_never(classifier)
 
 
 def go_on(session: Session, seed: int, state: State, classifier: Continue) -> State:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 
@@ -11,8 +13,14 @@ def pad(images: torch.Tensor, pixels: int) -> torch.Tensor:
     return torch.nn.functional.pad(images, (0, 0, pixels, pixels, pixels, pixels))
 
 
-def draw(kind: str, count: int, pixels: int, random: np.random.Generator, larger: int = 0) -> np.ndarray:
-    """Top, left and flip of `count` images, int64 (count, 3). kind: none, crop or crop_flip.
+def draw(
+    kind: Literal["none", "crop", "crop_flip"],
+    count: int,
+    pixels: int,
+    random: np.random.Generator,
+    larger: int = 0,
+) -> np.ndarray:
+    """Top, left and flip of `count` images, int64 (count, 3).
 
     pixels: of padding on every side; larger: pixels by which the image's side exceeds the window's.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment
 from stages.longtail.files.artifacts import digest, read_array, read_meta
+from stages.longtail.recipe.protocol import Augment
 from stages.longtail.runtime import devices
 
 
@@ -74,11 +76,15 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels_host)
 
-    def draw(self, kind: str, count: int, random: np.random.Generator) -> np.ndarray:
-        """The draws of `count` images, for `training`. kind: protocol.augment."""
-        if kind == "resized_crop_flip":
-            return augment.draw_resized(count, self.stored, random)
-        return augment.draw(kind, count, self.pad, random, self.stored - self.side)
+    def draw(self, kind: Augment, count: int, random: np.random.Generator) -> np.ndarray:
+        """The draws of `count` images, for `training`."""
+        match kind:
+            case "resized_crop_flip":
+                return augment.draw_resized(count, self.stored, random)
+            case "none" | "crop" | "crop_flip":
+                return augment.draw(kind, count, self.pad, random, self.stored - self.side)
+            case _:
+                assert_never(kind)
 
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Augmented batch, float32 (b, channels, side, side) in channels_last. rows (b,), draws (b, 3 to 6)."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 
 from stages.longtail.data import b3rs
 from stages.longtail.data.random_draws import deal
 from stages.longtail.recipe.representation import (
+    BatchEmbedded,
     ClassBalancedBatches,
+    ClassKind,
+    ClassSampler,
     Embedded,
     NotEmbedded,
     RelativelyBalancedBlocks,
@@ -18,7 +23,7 @@ from stages.longtail.recipe.representation import (
 EXPONENT = {"instance": 1.0, "sqrt": 0.5, "balanced": 0.0, "reversed": -1.0}
 
 
-def class_probabilities(kind: str, counts: np.ndarray, progress: float = 0.0) -> np.ndarray:
+def class_probabilities(kind: ClassKind, counts: np.ndarray, progress: float = 0.0) -> np.ndarray:
     """Probability of drawing each class, float64 (classes,), from the training counts (classes,).
 
     progressive goes from instance- to class-balanced by progress = t / T (`decoupling` Eq. 2).
@@ -47,8 +52,13 @@ def epoch(
     progress, batches = number / epochs, -(-len(labels) // batch_size)
     before = number * batches
     main = order(sampler, labels, len(labels), batch_size, random, progress, before)
-    if isinstance(embedded, NotEmbedded):
-        return main
+    match embedded:
+        case NotEmbedded():
+            return main
+        case BatchEmbedded():
+            pass
+        case _:
+            assert_never(embedded)
     starts = np.flatnonzero((before + np.arange(1, batches + 1)) % embedded.interval == 0) * batch_size
     inner_before = before // embedded.interval * embedded.iterations
     length = len(starts) * embedded.iterations * batch_size
@@ -76,24 +86,32 @@ def order(
     if length == 0:
         return np.empty(0, np.int64)
     counts = np.bincount(labels)
-    if isinstance(sampler, ClassBalancedBatches):
-        drawn = balanced_batches(len(counts), length, batch_size, sampler.images, random)
-        return deal(drawn, labels, counts, random, together=sampler.images)
-    if isinstance(sampler, RelativelyBalancedBlocks):
-        return b3rs.order(sampler, labels, length, batch_size, random, before)
-    if sampler.kind == "instance":
-        rounds = -(-length // len(labels))
-        return np.concatenate([random.permutation(len(labels)) for _ in range(rounds)])[:length]
-    probabilities = class_probabilities(sampler.kind, counts, progress)
-    return deal(random.choice(len(counts), size=length, p=probabilities), labels, counts, random)
+    match sampler:
+        case ClassBalancedBatches():
+            drawn = balanced_batches(len(counts), length, batch_size, sampler.images, random)
+            return deal(drawn, labels, counts, random, together=sampler.images)
+        case RelativelyBalancedBlocks():
+            return b3rs.order(sampler, labels, length, batch_size, random, before)
+        case ClassSampler(kind="instance"):
+            rounds = -(-length // len(labels))
+            return np.concatenate([random.permutation(len(labels)) for _ in range(rounds)])[:length]
+        case ClassSampler():
+            probabilities = class_probabilities(sampler.kind, counts, progress)
+            return deal(random.choice(len(counts), size=length, p=probabilities), labels, counts, random)
+        case _:
+            assert_never(sampler)
 
 
 def total(images: int, embedded: Embedded, batch_size: int, epochs: int) -> int:
     """Images that the first `epochs` epochs draw, from so many training images: those, and the embedded batches."""
-    if isinstance(embedded, NotEmbedded):
-        return epochs * images
-    visits = epochs * -(-images // batch_size) // embedded.interval
-    return epochs * images + visits * embedded.iterations * batch_size
+    match embedded:
+        case NotEmbedded():
+            return epochs * images
+        case BatchEmbedded():
+            visits = epochs * -(-images // batch_size) // embedded.interval
+            return epochs * images + visits * embedded.iterations * batch_size
+        case _:
+            assert_never(embedded)
 
 
 def balanced_batches(

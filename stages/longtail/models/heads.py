@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, assert_never
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Distance = Literal["cosine", "euclidean"]
+Kind = Literal["linear", "cosine", "scaled", "ncm_cosine", "ncm_euclidean"]
 
 
 class CosineHead(nn.Module):
@@ -37,7 +42,7 @@ class NearestMeanHead(nn.Module):
     distance cosine: the cosine; euclidean: minus the squared distance, to means that are not normalised again.
     """
 
-    def __init__(self, features: int, classes: int, distance: str):
+    def __init__(self, features: int, classes: int, distance: Distance):
         super().__init__()
         self.distance = distance
         self.centre: Tensor
@@ -48,20 +53,29 @@ class NearestMeanHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # bf16 would blur the distances
             x = F.normalize(x.float() - self.centre, dim=1)
-            if self.distance == "cosine":
-                return x @ F.normalize(self.means, dim=1).T
-            return -torch.cdist(x, self.means).square()
+            match self.distance:
+                case "cosine":
+                    return x @ F.normalize(self.means, dim=1).T
+                case "euclidean":
+                    return -torch.cdist(x, self.means).square()
+                case _:
+                    assert_never(self.distance)
 
 
-def build(kind: str, features: int, classes: int) -> nn.Module:
-    """kind: linear, cosine, scaled, ncm_cosine or ncm_euclidean."""
-    if kind == "linear":
-        return nn.Linear(features, classes)
-    if kind == "cosine":
-        return CosineHead(features, classes)
-    if kind == "scaled":
-        return ScaledHead(features, classes)
-    return NearestMeanHead(features, classes, kind.removeprefix("ncm_"))
+def build(kind: Kind, features: int, classes: int) -> nn.Module:
+    match kind:
+        case "linear":
+            return nn.Linear(features, classes)
+        case "cosine":
+            return CosineHead(features, classes)
+        case "scaled":
+            return ScaledHead(features, classes)
+        case "ncm_cosine":
+            return NearestMeanHead(features, classes, "cosine")
+        case "ncm_euclidean":
+            return NearestMeanHead(features, classes, "euclidean")
+        case _:
+            assert_never(kind)
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

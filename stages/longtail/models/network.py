@@ -22,7 +22,7 @@ class Architecture(TypedDict):
     width: int
     channels: int  # of the images
     classes: int
-    head: str  # see heads.build
+    head: heads.Kind
     whitening: dict[str, float]  # epsilon and momentum; empty: none
     bilateral: bool  # a second last block; the features are those of both, one after the other
     auxiliary: dict[str, int]  # further linear heads, used in training alone: name and number of outputs
@@ -108,8 +108,8 @@ def create(architecture: Architecture, seed: int) -> Network:
     return network
 
 
-def new_head(network: Network, seed: int, kind: str = "linear") -> None:
-    """Give the network a freshly initialised head, drawn from `seed` and from no other draw. kind: linear or cosine."""
+def new_head(network: Network, seed: int, kind: heads.Kind = "linear") -> None:
+    """Give the network a freshly initialised head, drawn from `seed` and from no other draw."""
     with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.manual_seed(int(torch.randint(2**31, ()).item()))
@@ -126,14 +126,14 @@ def scale_head(network: Network) -> None:
     _replace_head(network, "scaled", head)
 
 
-def nearest_mean_head(network: Network, distance: str, features: Tensor, labels: Tensor) -> None:
+def nearest_mean_head(network: Network, distance: heads.Distance, features: Tensor, labels: Tensor) -> None:
     """Replace the head by the class means of `features` (n, features_size), float32, with `labels` (n,)."""
     head = heads.NearestMeanHead(network.features_size, network.architecture["classes"], distance).to(features.device)
     head.centre, head.means = heads.class_means(features, labels, network.architecture["classes"])
-    _replace_head(network, f"ncm_{distance}", head)
+    _replace_head(network, "ncm_cosine" if distance == "cosine" else "ncm_euclidean", head)
 
 
-def _replace_head(network: Network, kind: str, head: nn.Module) -> None:
+def _replace_head(network: Network, kind: heads.Kind, head: nn.Module) -> None:
     network.head = head
     network.architecture = {**network.architecture, "head": kind}
 

@@ -15,6 +15,9 @@ OfImageNet = Literal[
 ]
 
 
+Augment = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
+
+
 class Protocol(Section):
     """What a paper keeps fixed while it compares methods."""
 
@@ -27,7 +30,7 @@ class Protocol(Section):
     momentum: Share
     weight_decay: NonNegative
     schedule: Schedule
-    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"]
+    augment: Augment
     pad: Annotated[int, Field(ge=0, le=64)]  # pixels of zero padding before the crop
     crop: Count | None = None  # pixels a side that the network sees, at testing from the middle; null: the whole image
     projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none

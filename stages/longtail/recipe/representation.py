@@ -12,10 +12,13 @@ from stages.longtail.recipe.schedule import Branch
 Group = Annotated[int, Field(ge=0, le=4)]  # of convolutions; 0: the input, 1: the first layer
 
 
+ClassKind = Literal["instance", "sqrt", "balanced", "reversed", "progressive"]
+
+
 class ClassSampler(Section):
     """Draws a class with probability ~ n^q (`decoupling` Eq. 1, 2; `switching` Eq. 1), then an image of it."""
 
-    kind: Literal["instance", "sqrt", "balanced", "reversed", "progressive"] = "instance"
+    kind: ClassKind = "instance"
 
 
 class ClassBalancedBatches(Section):
@@ -104,12 +107,15 @@ class NoMixing(Section):
     kind: Literal["none"] = "none"
 
 
+Deviation = Literal["geometric", "arithmetic"]
+
+
 class MajorFeatureWeakening(Section):
     kind: Literal["mfw"] = "mfw"
     group: Group = 2  # mix after this group of convolutions; 0: the input, 1: the first layer
     alpha: Positive = 2.0  # of Beta(alpha, alpha)
     beta: Positive = 2.0  # softness of the class weight s, Eq. 12
-    deviation: Literal["geometric", "arithmetic"] = "geometric"  # gamma of Eq. 12
+    deviation: Deviation = "geometric"  # gamma of Eq. 12
 
 
 class Mixup(Section):

@@ -8,11 +8,12 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import torch
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.runtime.runtime import Runtime
+from stages.longtail.runtime.runtime import Precision, Runtime
 
 # Seeds that train at once do so in threads of one process. One at a time they do what belongs to all of it: draw from
 # torch's generator (every new layer does), silence warnings, write the growing history, and, on a GPU, what can make
@@ -24,13 +25,17 @@ ONE_AT_A_TIME = threading.RLock()
 @dataclass(frozen=True)
 class Compute:
     device: torch.device
-    precision: str
+    precision: Precision
 
     def autocast(self) -> AbstractContextManager:
         """bf16 where the operation allows it; the weights and their updates stay fp32."""
-        if self.precision != "bf16":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)  # the cache is all threads'
+        match self.precision:
+            case "fp32" | "tf32":
+                return nullcontext()
+            case "bf16":  # without the cache, which is all threads'
+                return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+            case _:
+                assert_never(self.precision)
 
 
 def resolve(runtime: Runtime) -> Compute:

@@ -6,12 +6,14 @@ from typing import Literal
 
 from stages.longtail.configuration.section import Count, Section
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
 
 class Runtime(Section):
     """How, not what, to compute. What can change the last bits of a result is part of a recipe."""
 
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["fp32", "tf32", "bf16"]
+    precision: Precision
     threads: Count | None  # of the CPU; null: all that torch finds
     test_every: Count  # epochs between tests during training; the last epoch is always tested
     mode: Literal["bitwise", "fast"] = "bitwise"  # the same bits each time, or whatever kernels are fastest

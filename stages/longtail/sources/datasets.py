@@ -8,10 +8,9 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from tqdm import tqdm
@@ -52,8 +51,17 @@ class Source:
 
 def load(dataset: Dataset) -> Source:
     """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
-    loaders: dict[str, Callable[[Dataset], Source]] = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar}
-    return loaders.get(dataset.name, _large if dataset.name in SETS else _folder)(dataset)
+    match dataset.name:
+        case "digits":
+            return _digits(dataset)
+        case "cifar10" | "cifar100":
+            return _cifar(dataset)
+        case "imagenet_lt" | "places_lt" | "inaturalist2018" | "tiny_imagenet" | "tiered_imagenet":
+            return _large(dataset)
+        case "folder":
+            return _folder(dataset)
+        case _:
+            assert_never(dataset.name)
 
 
 def root_of(dataset: Dataset) -> Path:

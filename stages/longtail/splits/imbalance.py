@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal, assert_never
+
 import numpy as np
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.splits.split import Split
 
 
-def class_counts(profile: str, ratio: float, n_max: int, classes: int) -> np.ndarray:
+def class_counts(profile: Literal["exp", "step"], ratio: float, n_max: int, classes: int) -> np.ndarray:
     """Images to keep of each class, int64 (classes,), largest first.
 
     exp: n_i = int(n_max * ratio ** (-i / (classes - 1))) (Cui et al. 2019, Cao et al. 2019).
     step: the first classes // 2 keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
     """
-    if profile == "exp":
-        counts = [int(n_max * ratio ** (-i / max(1, classes - 1))) for i in range(classes)]
-    else:
-        counts = [n_max if i < classes // 2 else int(n_max / ratio) for i in range(classes)]
+    match profile:
+        case "exp":
+            counts = [int(n_max * ratio ** (-i / max(1, classes - 1))) for i in range(classes)]
+        case "step":
+            counts = [n_max if i < classes // 2 else int(n_max / ratio) for i in range(classes)]
+        case _:
+            assert_never(profile)
     return np.array(counts, np.int64)
 
 

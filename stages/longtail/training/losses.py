@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
@@ -12,10 +14,12 @@ from torch.nn import functional as F
 from stages.longtail.recipe.representation import (
     LDAM,
     ClassDependentTemperatures,
+    CrossEntropy,
     EffectiveNumber,
     Focal,
     LogitAdjusted,
     Loss,
+    NoWeighting,
     Weighting,
 )
 
@@ -68,32 +72,52 @@ def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.de
     def on_device(values: np.ndarray) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)
 
-    margins = on_device(ldam_margins(counts, loss.max_margin)) if isinstance(loss, LDAM) else None
-    shift = on_device(loss.tau * log_prior(counts)) if isinstance(loss, LogitAdjusted) else None
-    inverse = on_device(1 / temperatures(counts, loss.gamma)) if isinstance(loss, ClassDependentTemperatures) else None
-    weights = None
-    if isinstance(weighting, EffectiveNumber):
-        weights = on_device(effective_number_weights(counts, weighting.beta))
-
-    def each(logits: Tensor, labels: Tensor) -> Tensor:
-        if isinstance(loss, LDAM):
-            return ldam(logits, labels, margins, loss.scale)  # type: ignore[arg-type]
-        if isinstance(loss, Focal):
-            return focal(logits, labels, loss.gamma)
-        if shift is not None:
-            logits = logits + shift
-        if inverse is not None:
-            logits = logits * inverse
-        return F.cross_entropy(logits, labels, reduction="none")
+    each, average = _per_image(loss, counts, on_device), _average(weighting, counts, on_device)
 
     def function(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
         losses = each(logits.float(), labels)
-        if share is not None:
-            losses = share * losses
-        if weights is None:
-            return losses.mean()
-        weight = weights[labels]
-        total = weight.sum() if weighting.divide_by == "weights" else len(labels)  # type: ignore[union-attr]
-        return (weight * losses).sum() / total
+        return average(losses if share is None else share * losses, labels)
 
     return function
+
+
+def _per_image(
+    loss: Loss, counts: np.ndarray, on_device: Callable[[np.ndarray], Tensor]
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of each image, float32 (b,), from logits (b, classes) and labels (b,)."""
+    cross_entropy = partial(F.cross_entropy, reduction="none")
+    match loss:
+        case CrossEntropy():
+            return cross_entropy
+        case Focal():
+            return partial(focal, gamma=loss.gamma)
+        case LDAM():
+            return partial(ldam, margins=on_device(ldam_margins(counts, loss.max_margin)), scale=loss.scale)
+        case LogitAdjusted():
+            shift = on_device(loss.tau * log_prior(counts))
+            return lambda logits, labels: cross_entropy(logits + shift, labels)
+        case ClassDependentTemperatures():
+            inverse = on_device(1 / temperatures(counts, loss.gamma))
+            return lambda logits, labels: cross_entropy(logits * inverse, labels)
+        case _:
+            assert_never(loss)
+
+
+def _average(
+    weighting: Weighting, counts: np.ndarray, on_device: Callable[[np.ndarray], Tensor]
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The batch's loss, a scalar, from each image's (b,) and labels (b,)."""
+    match weighting:
+        case NoWeighting():
+            return lambda losses, labels: losses.mean()
+        case EffectiveNumber():
+            weights = on_device(effective_number_weights(counts, weighting.beta))
+        case _:
+            assert_never(weighting)
+    match weighting.divide_by:
+        case "count":
+            return lambda losses, labels: (weights[labels] * losses).sum() / len(labels)
+        case "weights":
+            return lambda losses, labels: (weights[labels] * losses).sum() / weights[labels].sum()
+        case _:
+            assert_never(weighting.divide_by)

@@ -6,15 +6,16 @@ MFW is `procrustean` Algorithm 1; mixup, manifold mixup and Remix are those it i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages.longtail.recipe.representation import MajorFeatureWeakening, Mixing, Mixup, NoMixing
+from stages.longtail.recipe.representation import Deviation, MajorFeatureWeakening, Mixup, Remix
 
 
-def mfw_class_weight(counts: np.ndarray, beta: float, deviation: str) -> np.ndarray:
+def mfw_class_weight(counts: np.ndarray, beta: float, deviation: Deviation) -> np.ndarray:
     """s(N_c) = 0.5 * sigmoid((N_c - mu) / (beta * gamma)), float64 (classes,), in [0, 0.5] (`procrustean` Eq. 12).
 
     mu is the geometric mean of the counts. gamma is their geometric standard deviation, exp(std(log N)), or their
@@ -22,7 +23,13 @@ def mfw_class_weight(counts: np.ndarray, beta: float, deviation: str) -> np.ndar
     """
     logs = np.log(counts)
     mu = np.exp(logs.mean())
-    gamma = np.exp(logs.std()) if deviation == "geometric" else counts.std()
+    match deviation:
+        case "geometric":
+            gamma = np.exp(logs.std())
+        case "arithmetic":
+            gamma = counts.std()
+        case _:
+            assert_never(deviation)
     z = np.divide(counts - mu, beta * gamma, out=np.zeros(len(counts)), where=gamma > 0)
     return 0.5 / (1 + np.exp(-np.clip(z, -500, 500)))
 
@@ -48,24 +55,32 @@ class Mixed:
     groups: np.ndarray
 
 
-def draw(mixing: Mixing, counts: np.ndarray, labels: np.ndarray, batch: int, random: np.random.Generator) -> Mixed:
+def draw(
+    mixing: MajorFeatureWeakening | Mixup | Remix,
+    counts: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+    random: np.random.Generator,
+) -> Mixed:
     """For an epoch in order, labels (n,). counts (classes,): training images of each class."""
-    assert not isinstance(mixing, NoMixing)
     number = np.arange(len(labels)) // batch
     share = random.beta(mixing.alpha, mixing.alpha, len(labels))
     # A sort by (batch, random key) permutes every batch within itself.
     partner = np.lexsort((random.random(len(labels)), number)) - number * batch
     label_share: np.ndarray | None = None
     groups: tuple[int, ...]
-    if isinstance(mixing, MajorFeatureWeakening):
-        groups = (mixing.group,)
-        share = share * mfw_class_weight(counts, mixing.beta, mixing.deviation)[labels]
-    elif isinstance(mixing, Mixup):
-        groups, label_share = mixing.groups, 1 - share
-    else:
-        groups = mixing.groups
-        other = counts[labels[partner + number * batch]]
-        label_share = remix_label_share(counts[labels], other, 1 - share, mixing.kappa, mixing.tau)
+    match mixing:
+        case MajorFeatureWeakening():
+            groups = (mixing.group,)
+            share = share * mfw_class_weight(counts, mixing.beta, mixing.deviation)[labels]
+        case Mixup():
+            groups, label_share = mixing.groups, 1 - share
+        case Remix():
+            groups = mixing.groups
+            other = counts[labels[partner + number * batch]]
+            label_share = remix_label_share(counts[labels], other, 1 - share, mixing.kappa, mixing.tau)
+        case _:
+            assert_never(mixing)
     return Mixed(
         share.astype(np.float32),
         partner,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.protocol import Augment, Protocol
 from stages.longtail.recipe.representation import (
     Auxiliary,
     Embedded,
@@ -34,7 +34,7 @@ class Phase:
     momentum: float
     batch_size: int
     epochs: int  # that the schedule counts
-    augment: str
+    augment: Augment
     stop: int  # epochs completed when this phase ends; fewer than `epochs` where another takes over
     last: int  # epoch that is tested whatever the interval between tests: the last of the run
     embedded: Embedded = field(default=NotEmbedded())

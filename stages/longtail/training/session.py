@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -21,7 +21,14 @@ from stages.longtail.models.network import Architecture, Network
 from stages.longtail.prediction import accuracy, predict
 from stages.longtail.provenance import manifest
 from stages.longtail.recipe.protocol import Protocol
-from stages.longtail.recipe.representation import ZCA, AuxiliaryTasks, Bilateral, Representation
+from stages.longtail.recipe.representation import (
+    ZCA,
+    AuxiliaryTasks,
+    Bilateral,
+    NoAuxiliary,
+    NoWhitening,
+    Representation,
+)
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import checkpoint, parallel_seeds
@@ -186,13 +193,21 @@ class Session:
 def architecture(protocol: Protocol, representation: Representation, channels: int, classes: int) -> Architecture:
     """What the recipe's network is made of, for images of so many channels."""
     auxiliary: dict[str, int] = {}
-    if isinstance(representation.auxiliary, AuxiliaryTasks):
-        auxiliary["second"] = classes
-        if representation.auxiliary.rotation == "task":
-            auxiliary["rotation"] = 4
+    match representation.auxiliary:
+        case NoAuxiliary() | Bilateral():
+            pass
+        case AuxiliaryTasks(rotation=rotation):
+            auxiliary = {"second": classes} | ({"rotation": 4} if rotation == "task" else {})
+        case _:
+            assert_never(representation.auxiliary)
     whitening: dict[str, float] = {}
-    if isinstance(representation.whitening, ZCA):
-        whitening = {"epsilon": representation.whitening.epsilon, "momentum": representation.whitening.momentum}
+    match representation.whitening:
+        case NoWhitening():
+            pass
+        case ZCA(epsilon=epsilon, momentum=momentum):
+            whitening = {"epsilon": epsilon, "momentum": momentum}
+        case _:
+            assert_never(representation.whitening)
     return Architecture(
         backbone=protocol.backbone,
         width=protocol.width,
