@@ -1,12 +1,12 @@
 # make repro  set up and run the pipeline        make test  set up and run the tests
 # make tables  the papers' tables, from what is in git  make published  the revision for dvc metrics diff published
-# make grids   reports/*/params.yaml, from data/published/ and conf/
+# make plans   the papers' plans and lists of runs, from published.csv and conf/
 # make lint   ruff and mypy                      make benchmark  speed and memory, printed
 # make lock   resolve requirements.in into requirements.txt
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test tables published grids lint benchmark lock setup clean
+.PHONY: repro test tables published plans lint benchmark lock setup clean
 
 repro: setup
 	dvc repro
@@ -19,10 +19,10 @@ tables: setup
 	python -m stages.tables --papers
 
 published: setup
-	python -m stages.longtail.papers.tag
+	python -m stages.longtail.papers.published_revision
 
-grids: setup
-	python -m stages.longtail.papers.grid
+plans: setup
+	python -m stages.launch --update
 
 lint: setup
 	ruff check .

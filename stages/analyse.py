@@ -2,9 +2,9 @@
 
 python -m stages.analyse PAPER [RUN...]
 
-Reads   REPORTS/<paper>/params.yaml and metrics/ of the runs that are in git; for figures of networks also their
-        checkpoints below DATA and the images, where they are on this machine
-Writes  REPORTS/<paper>/analyses/<figure>-<subset>.csv and .svg, README.md
+Reads   REPORTS/papers/<paper>/params.yaml and metrics/ of the runs that are in git; for figures of networks also their
+        checkpoints and the images, where they are on this machine
+Writes  REPORTS/papers/<paper>/analyses/<figure>-<subset>.csv and .svg, README.md
 RUN is a run of the paper, such as cifar10-exp-100-joint, or of another, such as procrustean/cifar10-exp-100-joint;
 without any, all runs of the paper with results. With --experiment it draws the current experiment of the main pipeline
 into REPORTS/analyses/<paper>/ instead. Rows of other runs that stand in a csv already stay in it.
@@ -37,17 +37,17 @@ def main() -> None:
     parser.add_argument("--experiment", action="store_true", help="the current experiment instead of a paper's runs")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the experiment (params.yaml)")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder (reports)")
-    parser.add_argument("--data", type=Path, help="folder (data/grid; data with --experiment)")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the experiment's networks (data)")
     args = parser.parse_args()
     if args.experiment and args.runs:
         raise UserError("--experiment draws the current experiment alone: name no runs with it")
     if args.experiment:
         params = Experiment.read(parameters.load(args.params))
-        chosen = [runs.experiment(params, args.reports, args.data or Path("data"))]
+        chosen = [runs.experiment(params, args.reports, args.data)]
         folder = args.reports / "analyses" / args.paper
     else:
-        chosen = runs.recorded(args.paper, args.reports, args.data or Path("data/grid"), args.runs)
-        folder = args.reports / args.paper / "analyses"
+        chosen = runs.recorded(args.paper, args.reports / "papers", args.runs)
+        folder = args.reports / "papers" / args.paper / "analyses"
     if not chosen:
         raise UserError(f"{args.paper} has no recorded run: run one, or name one of another paper, as in PAPER/RUN")
     for line in analysis.write(PAPERS[args.paper], chosen, folder):

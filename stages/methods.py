@@ -21,19 +21,19 @@ def main() -> None:
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--axes", action="store_true", help="list the settings of each method instead")
     other.add_argument("--rows", nargs="?", const="", metavar="PAPER", help="list the papers' rows instead")
-    for folder, default in (("conf", "conf"), ("published", "data/published"), ("reports", "reports")):
+    for folder, default in (("conf", "conf"), ("papers", "reports/papers")):
         parser.add_argument(f"--{folder}", type=Path, default=Path(default), help=f"folder ({default})")
     args = parser.parse_args()
     if args.method and (args.axes or args.rows is not None):
         parser.error("a method's name goes with neither --axes nor --rows")
     if args.method:
-        print(explanation.explain(args.method, args.conf, args.published, args.reports))
+        print(explanation.explain(args.method, args.conf, args.papers))
     elif args.axes:
         print(methods.axes(args.conf))
     elif args.rows is not None:
-        print(methods.rows(args.published, args.conf, args.rows).to_markdown(index=False))
+        print(methods.rows(args.papers, args.conf, args.rows).to_markdown(index=False))
     else:
-        print(methods.table(args.conf, args.published))
+        print(methods.table(args.conf, args.papers))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Write the table of the current experiment beside the published number, or those of the papers.
 
 Reads   all sections of the parameters; CONF/, to see where they leave the presets
-        REPORTS/metrics.json, metrics_more.json and per_class.csv, PUBLISHED/*.csv: only what is in git
+        REPORTS/metrics.json, metrics_more.json and per_class.csv, REPORTS/papers/*/published.csv: only what is in git
 Writes  REPORTS/table.md
-With --papers, or --paper NAME for one, it reads REPORTS/<paper>/params.yaml, about.md and metrics/, and writes
-        REPORTS/<paper>/table<N>.md, .tex and .csv, README.md; REPORTS/README.md and its figure
+With --papers, or --paper NAME for one, it reads plan.yaml, about.md and metrics/ in REPORTS/papers/<paper>/, and writes
+        table<N>.md, .tex and .csv and README.md there; REPORTS/papers/README.md and its figure
 With --missing it writes nothing but lists the runs without results, the cheapest gain first. With --check [REV] it
 exits with 1 if a cell that was within its tolerance at the git revision REV (HEAD) no longer is.
 """
@@ -13,19 +13,19 @@ from __future__ import annotations
 
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import read_csv, read_json, write_text
-from stages.longtail.papers import experiment, papers, preset, published
+from stages.longtail.papers import experiment, preset, published, tables_command
 from stages.longtail.papers.parameters import Experiment
 
 
 def main() -> None:
-    args = command_line.parse(__doc__, papers.add_options, reports="reports", published="data/published", conf="conf")
-    if args.papers or args.paper or args.check:
-        papers.main(args)
+    args = command_line.parse(__doc__, tables_command.add_options, reports="reports", conf="conf")
+    if args.papers or args.paper is not None or args.check:
+        tables_command.main(args)
         return
     params = Experiment.read(args.params)
     classes = read_csv(args.reports / "per_class.csv").astype({"count": int})
     changed = preset.deviations(params, args.conf)
-    where, numbers = published.cell(params, args.published, args.conf)
+    where, numbers = published.cell(params, args.reports / "papers", args.conf)
     metrics, more = (read_json(args.reports / name) for name in ("metrics.json", "metrics_more.json"))
     write_text(args.reports / "table.md", experiment.table(params, metrics, more, classes, where, numbers, changed))
 

@@ -29,9 +29,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
     """Five papers without runs, but that procrustean has a few of digits."""
     root = tmp_path_factory.mktemp("papers")
     for paper in DRAWN:
-        (root / "reports" / paper).mkdir(parents=True)
-        (root / "reports" / paper / "params.yaml").write_text("runs:\nalone:\n")
-    room, grid = root / "reports/procrustean", root / "data/grid"
+        (root / "reports/papers" / paper).mkdir(parents=True)
+        (root / "reports/papers" / paper / "params.yaml").write_text("runs: {}\n")
+    shared, room = root / "reports/papers/data", root / "reports/papers/procrustean"
     entries = {}
     for method in METHODS:
         events = ["runtime.regularity=true"] if method == "joint" else []
@@ -44,12 +44,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
             ok("split", "represent", "classify", "evaluate")
         recipe = cells.digest(composed(*overrides), cells.SECTIONS["runs"])
         entries[name] = {"compose": " ".join(overrides), "recipe": recipe, "data": "digits", "split": "digits-exp-20"}
+        entries[name]["of"] = name
         shutil.copytree(folder / "reports", room / "metrics" / name)
-        shutil.copytree(folder / "data/classifier", grid / "procrustean/classifier" / name)
+        shutil.copytree(folder / "data/classifier", room / "data/classifier" / name)
         shutil.copy2(folder / "data/classifier/manifest.json", room / "metrics" / name)
     entries["digits-exp-20-crt"] = entries["digits-exp-20-joint"]  # planned, not run
-    shutil.copytree(folder / "data/raw", grid / "raw/digits")
-    shutil.copytree(folder / "data/splits", grid / "splits/digits-exp-20")
+    shutil.copytree(folder / "data/raw", shared / "raw/digits")
+    shutil.copytree(folder / "data/splits", shared / "splits/digits-exp-20")
     (room / "params.yaml").write_text(yaml.safe_dump({"runs": entries}, sort_keys=False, width=1000))
     shutil.copytree(ROOT / "conf", root / "conf")
     return root
@@ -67,7 +68,7 @@ def test_every_figure_of_a_paper_s_runs(papers: Path, capsys: pytest.CaptureFixt
     runs = [f"procrustean/digits-exp-20-{method}" for method in METHODS]
     for paper, stems in DRAWN.items():
         assert start("analyse", paper, *runs) is None
-        folder = Path("reports", paper, "analyses")
+        folder = Path("reports/papers", paper, "analyses")
         page = (folder / "README.md").read_text()
         assert sorted(path.stem for path in folder.glob("*.csv")) == [f"{stem}-digits-exp-20" for stem in stems]
         for stem in stems:
@@ -76,7 +77,7 @@ def test_every_figure_of_a_paper_s_runs(papers: Path, capsys: pytest.CaptureFixt
     assert "left out" not in capsys.readouterr().out
 
     def read(paper: str, stem: str) -> pd.DataFrame:
-        return pd.read_csv(f"reports/{paper}/analyses/{stem}-digits-exp-20.csv")
+        return pd.read_csv(f"reports/papers/{paper}/analyses/{stem}-digits-exp-20.csv")
 
     # What the figures say is what the runs' own metrics say.
     accuracy = read("decoupling", "figure1_accuracy").set_index(["run", "group"]).accuracy
@@ -100,16 +101,16 @@ def test_the_same_bytes_again_and_other_runs_stay(papers: Path) -> None:
     assert start(*command) is None
     assert files() == before
     # One alone, where the other's networks are gone: its rows stay, and the file is that of both.
-    shutil.rmtree("data/grid/procrustean/classifier/digits-exp-20-cbs")
+    shutil.rmtree("reports/papers/procrustean/data/classifier/digits-exp-20-cbs")
     assert start("analyse", "procrustean", "digits-exp-20-joint") is None
-    assert Path("reports/procrustean/analyses").is_dir()
+    assert Path("reports/papers/procrustean/analyses").is_dir()
     assert {name: content for name, content in before.items() if "/analyses/" in name} == {
         name: content for name, content in files().items() if "/analyses/" in name
     }
 
 
 def test_what_cannot_be_drawn_says_why(papers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path("data/grid/procrustean/classifier/digits-exp-20-joint/checkpoint.pt")
+    path = Path("reports/papers/procrustean/data/classifier/digits-exp-20-joint/checkpoint.pt")
 
     def refused_line(*arguments: str) -> str:
         line = start("analyse", *arguments)

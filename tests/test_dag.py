@@ -18,6 +18,7 @@ import yaml
 from conftest import ROOT, Workplace, tiny
 
 from stages.longtail.configuration import parameters
+from stages.longtail.papers import published
 from stages.longtail.provenance import imports
 from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.splits.split import Split
@@ -105,8 +106,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every stage run once, in order, with what it opened and read."""
     place = Workplace(tmp_path_factory.mktemp("watched"))
     place.write(tiny())
-    (place.folder / "data").mkdir()
-    (place.folder / "data/published").symlink_to(ROOT / "data/published")
+    for path in published.files(ROOT / "reports/papers"):
+        copy = place.folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True)
+        copy.symlink_to(path)
     result = {}
     for stage in PIPELINE:
         done = subprocess.run(
@@ -126,7 +129,7 @@ def test_declared_parameters_are_those_read(stage: str, watched: dict[str, Any])
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_declared_files_are_those_read_and_written(stage: str, watched: dict[str, Any]) -> None:
     def data(paths: list[str]) -> set[str]:
-        kept = {p for p in paths if p.startswith(("data/", "reports/", "conf/")) and not p.startswith("data/published")}
+        kept = {p for p in paths if p.startswith(("data/", "reports/", "conf/"))}
         return {"conf" if p.startswith("conf/") else p for p in kept}
 
     outputs = declared(stage, "outs") | declared(stage, "metrics")
@@ -138,7 +141,7 @@ def test_declared_files_are_those_read_and_written(stage: str, watched: dict[str
     }
     assert written == outputs | manifest.get(stage, set())
     inputs = {p for p in declared(stage, "deps") if not p.startswith("stages/") and p not in ("${dataset.watch}",)}
-    assert data(watched[stage]["read"]) - outputs == inputs - {"data/published"}
+    assert data(watched[stage]["read"]) - outputs == inputs
 
 
 # A parameter's section decides which stages it reruns; what follows them reruns if their outputs change.
@@ -163,7 +166,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 def test_each_parameter_reruns_exactly_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc.repo import Repo
 
-    for name in ("stages", "conf", "dvc.yaml", "dvc.lock", "params.yaml", "reports", "data/published"):
+    for name in ("stages", "conf", "dvc.yaml", "dvc.lock", "params.yaml", "reports"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(ROOT / name)
     original = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -30,7 +30,7 @@ ENV = {
 }
 
 CIFAR = ("switching", "procrustean", "end_to_end")
-GRIDS = re.compile(r"reports/(.+/|dvc\.yaml|params\.yaml)")
+PAPERS = re.compile(r"reports/papers/(?!.*published\.csv)")
 
 
 def call(folder: Path, *command: str, check: bool = True) -> str:
@@ -54,12 +54,12 @@ def ran(output: str) -> set[str]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the working tree, committed, with a recipe of 4 epochs, in which `dvc repro` has run once.
 
-    Without the papers' grids, whose hundreds of stages DVC reads again at every command: test_papers.py has one.
+    Of the papers only what they print: test_papers.py has one.
     """
     folder = tmp_path_factory.mktemp("clone")
     files = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     for name in files:
-        if (ROOT / name).is_file() and not GRIDS.match(name):
+        if (ROOT / name).is_file() and not PAPERS.match(name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     protocol = folder / "conf/protocol/small.yaml"
@@ -94,7 +94,7 @@ def test_committed_params_equal_the_composition() -> None:
 @cache
 def printed() -> set[tuple[str, str]]:
     """The methods that a paper's tables have, each with the protocol of its row."""
-    rows = [row for path in (ROOT / "data/published").glob("*.csv") for row in csv.DictReader(path.open())]
+    rows = [row for path in (ROOT / "reports/papers").glob("*/published.csv") for row in csv.DictReader(path.open())]
     return {(row["method"], row["protocol"]) for row in rows}
 
 

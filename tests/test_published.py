@@ -16,7 +16,7 @@ from stages.longtail.data import subsets
 from stages.longtail.papers import experiment, preset, published
 from stages.longtail.papers.parameters import Experiment
 
-FOLDER, CONF = ROOT / "data/published", ROOT / "conf"
+PAPERS, CONF = ROOT / "reports/papers", ROOT / "conf"
 SWITCH = ("protocol=switching", "method=switching", "dataset=cifar10", "split.ratio=50")
 # Numbers in each table, counted in the papers.
 CELLS = {
@@ -44,7 +44,7 @@ def settings(tmp_path: Path, *overrides: str) -> Experiment:
 
 @pytest.mark.parametrize(("paper", "count"), CELLS.items())
 def test_every_file_is_sound(paper: str, count: dict[int, int]) -> None:
-    frame = published.read(FOLDER / f"{paper}.csv", CONF)
+    frame = published.read(PAPERS / paper / "published.csv", CONF)
     assert frame.groupby("table").size().to_dict() == count
     accuracies = frame[frame.measure.isin(["top1", "top5"])].value
     assert accuracies.between(0, 100).all()
@@ -54,7 +54,7 @@ def test_every_file_is_sound(paper: str, count: dict[int, int]) -> None:
 
 @pytest.mark.parametrize("paper", CELLS)
 def test_tables_that_repeat_each_other_agree(paper: str) -> None:
-    frame = published.read(FOLDER / f"{paper}.csv", CONF)
+    frame = published.read(PAPERS / paper / "published.csv", CONF)
     groups = [set(values) for _, values in frame[frame.method != ""].groupby(RUN, dropna=False).value]
     differing = sorted(tuple(sorted(values)) for values in groups if len(values) > 1)
     assert differing == CONTRADICTIONS.get(paper, [])
@@ -78,13 +78,13 @@ def test_tables_that_repeat_each_other_agree(paper: str) -> None:
     ],
 )
 def test_an_experiment_finds_its_number(tmp_path: Path, overrides: tuple[str, ...], value: float) -> None:
-    _, numbers = published.cell(settings(tmp_path, *overrides), FOLDER, CONF)
+    _, numbers = published.cell(settings(tmp_path, *overrides), PAPERS, CONF)
     assert numbers["all"] == value
 
 
 def test_switching_on_cifar100_finds_its_shots_in_table_4(tmp_path: Path) -> None:
     overrides = ("protocol=switching", "method=switching", "dataset=cifar100")
-    where, numbers = published.cell(settings(tmp_path, *overrides), FOLDER, CONF)
+    where, numbers = published.cell(settings(tmp_path, *overrides), PAPERS, CONF)
     assert numbers == {"all": 44.7, "many": 57.1, "medium": 48.1, "few": 26.5}
     assert "Ours (S = 1)" in where
 
@@ -92,7 +92,7 @@ def test_switching_on_cifar100_finds_its_shots_in_table_4(tmp_path: Path) -> Non
 def test_an_accuracy_that_is_printed_as_a_fraction_is_found_in_percent(tmp_path: Path) -> None:
     """`switching` Table 9."""
     overrides = ("protocol=switching", "method=bbn", "dataset=cifar10", "split.ratio=50")
-    _, numbers = published.cell(settings(tmp_path, *overrides), FOLDER, CONF)
+    _, numbers = published.cell(settings(tmp_path, *overrides), PAPERS, CONF)
     assert numbers == {"all": pytest.approx(82.2)}
 
 
@@ -102,7 +102,7 @@ def test_an_accuracy_that_is_printed_as_a_fraction_is_found_in_percent(tmp_path:
 )
 def test_another_cell_finds_none(tmp_path: Path, change: str) -> None:
     overrides = ["protocol=switching", "method=switching", "dataset=cifar10"]
-    assert published.cell(settings(tmp_path, *overrides, change), FOLDER, CONF) == ("", {})
+    assert published.cell(settings(tmp_path, *overrides, change), PAPERS, CONF) == ("", {})
 
 
 GOOD = "1,a,switching,joint,,cifar10,resnet32,exp,100,200,,all,top1,70.1,own,"
@@ -152,7 +152,7 @@ def test_table_shows_last_best_published_and_difference(tmp_path: Path) -> None:
     }
     bounds = {group: {"low": 40.25, "high": 50.55} for group in ("all", "many", "medium", "few")}
     more = {"ci95_images": bounds, "ci95_seeds": bounds}
-    where, numbers = published.cell(values, FOLDER, CONF)
+    where, numbers = published.cell(values, PAPERS, CONF)
     text = experiment.table(values, metrics, more, subsets.read_classes(tmp_path), where, numbers, [])
     cells = [cell.strip() for cell in text.splitlines()[4].split("|")[1:-1]]
     assert cells == ["all", "3", "44.0 ± 0.5", "40.3 to 50.6", "40.3 to 50.6", "45.0 ± 0.4", "44.7", "-0.7"]
@@ -171,7 +171,8 @@ def test_metrics_of_the_current_experiment_are_those_in_its_table() -> None:
 
 def test_dvc_reads_no_recipe_as_a_number() -> None:
     """Its yaml is 1.2, where 893884e2 is one; PyYAML writes that without quotes."""
-    assert cells.digest({"a": 43}, ["a"]) == "x1412e843"
-    for path in sorted((ROOT / "reports").glob("**/params.yaml")):
-        for kind in YAML(typ="safe").load(path).values():
-            assert all(isinstance(entry["recipe"], str) for entry in kind.values()), path
+    assert cells.key_of({"a": 43}) == "x1412e843"
+    for path in sorted(PAPERS.glob("**/params.yaml")):
+        content = YAML(typ="safe").load(path)
+        for kind in content.keys() - {"paper"}:
+            assert all(isinstance(entry["recipe"], str) for entry in content[kind].values()), path

@@ -118,52 +118,46 @@ def _numbers(frame: pd.DataFrame, text: Sequence[str]) -> pd.DataFrame:
     return frame.assign(**frame[numbers].apply(pd.to_numeric))
 
 
-def recorded(paper: str, reports: Path, data: Path, names: Iterable[str] = ()) -> list[Run]:
+def recorded(paper: str, papers: Path, names: Iterable[str] = ()) -> list[Run]:
     """Runs of a paper whose results are in git, in the order of its params.yaml: those named, or all.
 
-    names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for a run of another paper.
+    papers: the papers' folder; names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for a run of
+    another paper.
     """
     chosen = list(names)
     if not chosen:
-        return [
-            _read(paper, name, "", reports, data) for name in _entries(paper, reports) if _has(paper, name, reports)
-        ]
+        return [_read(paper, name, "", papers) for name in _recorded(paper, papers)]
     result = []
     for given in chosen:
         prefix, _, name = given.rpartition("/")
-        known = [name for name in _entries(prefix or paper, reports) if _has(prefix or paper, name, reports)]
+        known = _recorded(prefix or paper, papers)
         if name not in known:
             raise UserError(f"{prefix or paper} has no recorded run '{name}'{suggest(name, known)}")
         other = f"{prefix}/" if prefix not in ("", paper) else ""
-        result.append(_read(prefix or paper, name, other, reports, data))
+        result.append(_read(prefix or paper, name, other, papers))
     return result
 
 
-def _entries(paper: str, reports: Path) -> dict[str, dict[str, str]]:
-    """Run -> its entry in the paper's params.yaml, with the key `kind`."""
-    path = reports / paper / "params.yaml"
+def _recorded(paper: str, papers: Path) -> list[str]:
+    """The runs in the paper's params.yaml that have results."""
+    path = papers / paper / "params.yaml"
     if not path.is_file():
         raise UserError(f"{path} does not exist: {paper} is no paper here")
-    grid = yaml.safe_load(path.read_text())
-    return {
-        name: {**entry, "kind": kind} for kind in ("runs", "alone") for name, entry in (grid.get(kind) or {}).items()
-    }
+    content = yaml.safe_load(path.read_text())
+    names = [name for kind in cells.KINDS["data/classifier"] for name in content.get(kind) or {}]
+    return [name for name in names if (papers / paper / "metrics" / name / "metrics.json").is_file()]
 
 
-def _has(paper: str, name: str, reports: Path) -> bool:
-    return (reports / paper / "metrics" / name / "metrics.json").is_file()
-
-
-def _read(paper: str, name: str, prefix: str, reports: Path, data: Path) -> Run:
-    entry, path = _entries(paper, reports)[name], reports / paper / "params.yaml"
+def _read(paper: str, name: str, prefix: str, papers: Path) -> Run:
+    cell = cells.find(f"{paper}/{name}", "data/classifier", papers)
     return Run(
         f"{prefix}{name}",
-        entry["split"],
-        Experiment.read(Params(cells.sections(path, f"{entry['kind']}.{name}"), path)),
-        reports / paper / "metrics" / name,
-        data / paper / "classifier" / name / "checkpoint.pt",
-        data / "raw" / entry["data"],
-        data / "splits" / entry["split"],
+        cell.entry["split"],
+        Experiment.read(Params(cell.sections(), cell.path)),
+        cell.folder("reports"),
+        cell.folder("data/classifier") / "checkpoint.pt",
+        cell.folder("data/raw"),
+        cell.folder("data/splits"),
     )
 
 

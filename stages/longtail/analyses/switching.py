@@ -17,7 +17,7 @@ from stages.longtail.files.artifacts import read_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PUBLISHED = Path("data/published/switching.csv")
+PUBLISHED = Path("reports/papers/switching/published.csv")
 PRINTED_SUBSET = "cifar10-exp-50"  # that of Table 12
 
 

@@ -1,30 +1,107 @@
-"""One entry of a grid, reports/<paper>/params.yaml, as parameters, composed from conf/ and checked to be its recipe."""
+"""What `--cell procrustean/cifar10-exp-100-mfw` stands for: the parameters and the folders of one run of a paper.
+
+The runs that were asked for stand in reports/papers/<paper>/params.yaml, the data sets and subsets of all papers, such
+as `--cell cifar10`, in reports/papers/params.yaml. An entry says how conf/ composes its parameters (`compose`), with a
+hash of what comes out (`recipe`), so that a later change of conf/ is noticed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stages.longtail.configuration.composition import compose
+from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
 
+PAPERS = Path("reports/papers")
 SPLIT = ("dataset", "split")
 REPRESENTATION = (*SPLIT, "protocol", "representation", "seeds", "runtime")
 # The sections that decide each kind of entry.
 SECTIONS = {
     "datasets": ("dataset",),
     "splits": SPLIT,
-    "representations": REPRESENTATION,
+    "represent": REPRESENTATION,
     "runs": (*REPRESENTATION, "classifier"),
-    "alone": (*REPRESENTATION, "classifier"),
+    "older": (*REPRESENTATION, "classifier"),
 }
 # They change no result, or, as the mode, only its last bits.
 UNCOUNTED = {"dataset": {"root", "watch"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
+# The kinds among which a stage's entry is, by the folder that it writes for the current experiment.
+KINDS = {
+    "data/raw": ("datasets",),
+    "data/splits": ("splits",),
+    "data/representation": ("represent",),
+    "data/classifier": ("runs", "older"),
+    "reports": ("runs", "older"),
+}
+# Where the files of the current experiment are in the papers' folder, and the manifest of what a stage trains.
+FOLDERS = {
+    "data/raw": "data/raw/{data}",
+    "data/splits": "data/splits/{split}",
+    "data/representation": "{paper}/data/representation/{of}",
+    "data/classifier": "{paper}/data/classifier/{name}",
+    "reports": "{paper}/metrics/{name}",
+}
+MANIFESTS = {
+    "data/representation": "{paper}/metrics/{of}/represent.json",
+    "data/classifier": "{paper}/metrics/{name}/manifest.json",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a params.yaml in the papers' folder."""
+
+    path: Path
+    kind: str
+    name: str
+    entry: dict[str, Any]
+
+    def sections(self, conf: Path = Path("conf")) -> dict[str, Any]:
+        """Its parameters. Raises UserError if conf/ no longer composes to the recipe that the entry has."""
+        composed = compose(self.entry["compose"].split(), conf)
+        if digest(composed, SECTIONS[self.kind]) != self.entry["recipe"]:
+            raise UserError(
+                f"{conf} no longer composes to the recipe that {self.path} has for {self.name}: write the lists again "
+                "with python -m stages.launch --update; what was run by the older recipe will then run again"
+            )
+        return composed
+
+    def folder(self, current: str) -> Path:
+        """The cell's folder for what the current experiment has in `current`, such as data/raw."""
+        return self._place(FOLDERS[current])
+
+    def manifest(self, out: str) -> Path:
+        return self._place(MANIFESTS[out])
+
+    def _place(self, pattern: str) -> Path:
+        shared = self.kind in ("datasets", "splits")
+        papers, paper = (self.path.parent, "") if shared else (self.path.parents[1], self.path.parent.name)
+        names = {"data": self.name, "split": self.name, "of": self.name, **self.entry, "name": self.name}
+        return papers / pattern.format(paper=paper, **{key: names[key] for key in ("data", "split", "of", "name")})
+
+
+def find(cell: str, out: str, papers: Path = PAPERS) -> Cell:
+    """The entry of `cell` for the stage whose folder for the current experiment is `out`. Raises UserError."""
+    paper, _, name = cell.rpartition("/")
+    path = papers / paper / "params.yaml"
+    content = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
+    entries = {kind: content.get(kind) or {} for kind in KINDS[out]}
+    for kind, of_kind in entries.items():
+        if name in of_kind:
+            return Cell(path, kind, name, of_kind[name])
+    known = [known for of_kind in entries.values() for known in of_kind]
+    raise UserError(
+        f"{path} has no {name} among its {' and '.join(KINDS[out])}{suggest(name, known) if known else ''}: "
+        "python -m stages.launch enters a run"
+    )
 
 
 def digest(sections: dict[str, Any], names: Iterable[str]) -> str:
@@ -35,21 +112,10 @@ def digest(sections: dict[str, Any], names: Iterable[str]) -> str:
         if isinstance(section, dict):
             section = {key: value for key, value in section.items() if key not in UNCOUNTED.get(name, ())}
         counted[name] = section
-    key = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
-    return key if set(key) & set("abcdf") else f"x{key}"  # in DVC's yaml 893884e2 is a number
+    return key_of(counted)
 
 
-def sections(path: Path, cell: str, conf: Path = Path("conf")) -> dict[str, Any]:
-    """The parameters of `cell`, such as runs.cifar10-exp-100-joint, of the grid at `path`."""
-    kind, _, name = cell.partition(".")
-    try:
-        entry = yaml.safe_load(path.read_text())[kind][name]
-    except (KeyError, TypeError):
-        raise UserError(f"{path} has no {cell}: its names are below {', '.join(SECTIONS)}") from None
-    composed = compose(entry["compose"].split(), conf)
-    if digest(composed, SECTIONS[kind]) != entry["recipe"]:
-        raise UserError(
-            f"{conf} no longer composes to the recipe that {path} has for {cell}: write the grids again with "
-            "python -m stages.longtail.papers.grid"
-        )
-    return composed
+def key_of(value: Any) -> str:
+    """Eight hexadecimal digits, or nine characters where DVC's yaml would take them for a number, as 893884e2."""
+    key = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+    return key if set(key) & set("abcdf") else f"x{key}"

@@ -1,4 +1,4 @@
-"""The command line that the stage scripts share: --params and a folder for each input and output."""
+"""The command line that the stage scripts share: --params or --cell, and a folder for each input and output."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from stages.longtail.configuration import cells, parameters
 from stages.longtail.console import errors
+from stages.longtail.console.errors import UserError
 
 run = errors.run
 
@@ -18,21 +19,34 @@ def manifest(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(doc: str | None, options: Callable[[argparse.ArgumentParser], None] | None = None, **folders: str) -> Any:
-    """Read the command line; `doc` is the help, `options` adds to it. Each folder is an option with a default.
+    """Read the command line; `doc` is the help, `options` adds to it. Each folder is an option with a default, that of
+    the current experiment; with --cell all of them have the cell's.
 
     Returns a namespace with `params`, already validated, and a Path for each folder.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (params.yaml)")
-    parser.add_argument("--cell", help="an entry of a grid, such as runs.NAME; --params is then the grid's params.yaml")
-    parser.add_argument("--recipe", help="ignored: lets DVC see that the recipe of a cell changed")
+    parser.add_argument("--params", type=Path, help="parameter file (params.yaml)")
     for name, default in folders.items():
-        parser.add_argument(f"--{name}", type=Path, default=Path(default), help=f"folder ({default})")
+        parser.add_argument(f"--{name}", type=Path, help=f"folder ({default})")
+    out = folders.get("out")
+    if out:
+        parser.add_argument(
+            "--cell", help="a run of a paper, such as switching/cifar10-exp-100-crt: its parameters and folders"
+        )
+        parser.add_argument("--recipe", help="ignored: lets DVC see that the recipe of a cell changed")
     if options:
         options(parser)
     args = parser.parse_args()
-    if args.cell:
-        args.params = parameters.Params(cells.sections(args.params, args.cell), args.params)
+    cell = cells.find(args.cell, out) if out and args.cell else None
+    if cell and args.params:
+        raise UserError("--cell has parameters of its own: leave --params out")
+    if cell:
+        args.params = parameters.Params(cell.sections(), cell.path)
     else:
-        args.params = parameters.load(args.params)
+        args.params = parameters.load(args.params or Path("params.yaml"))
+    for name, default in folders.items():
+        if getattr(args, name) is None:
+            setattr(args, name, cell.folder(default) if cell else Path(default))
+    if cell and out in cells.MANIFESTS and args.manifest is None:
+        args.manifest = cell.manifest(out)
     return args

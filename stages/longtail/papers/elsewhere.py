@@ -1,165 +1,258 @@
-"""Runs on a machine without DVC and Hydra: `send` writes what it needs, run.sh runs it, `take` records the results.
+"""Runs on a machine without DVC and Hydra: what stages/elsewhere.py sends there, and how it takes the results back.
 
-    python -m stages.longtail.papers.handback send FOLDER --paper switching [RUN ...]
-    bash FOLDER/run.sh        # there, in the repository's root; FOLDER then holds the small results as well. A run
-                              # that fails does not keep the others from being done
-    python -m stages.longtail.papers.handback take FOLDER
-`take` puts metrics, classes and histories where the grid expects them, and enters into dvc.lock the checksums that the
-large files had on the other machine.
+FOLDER/params/  plain parameter files        FOLDER/run.sh     what to run, in the repository's root
+FOLDER/order.json  the stages, in order       FOLDER/results/, FOLDER/checksums.json  what comes back
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.messages import suggest
-from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
-from stages.longtail.files.artifacts import write_text
+from stages.longtail.files.artifacts import digest, read_csv, read_json, write_json, write_text
+from stages.longtail.papers import asked, epochs, published
+from stages.longtail.papers.parameters import Experiment
 from stages.longtail.provenance import revision
 
-SMALL = ("metrics.json", "per_class.csv", "predictions.npz", "history.csv", "manifest.json")
+SMALL = ("metrics.json", "metrics_more.json", "per_class.csv", "predictions.npz", "history.csv", "manifest.json")
+STAGES = {"datasets": "download", "splits": "split", "represent": "represent", "runs": "run", "older": "older"}
+SCRIPT = """\
+# Run it in the repository's root: bash {folder}/run.sh. A run that fails does not keep the others from being done.
+here=$(cd "$(dirname "$0")" && pwd)
+trap 'exit 130' INT TERM  # told to stop, it does not go on with the next run
+failed=
+"""
 
 
-def send(folder: Path, paper: str, runs: list[str], reports: Path, conf: Path) -> None:
-    """Write plain parameter files, run.sh, and plan.json, which lists the stages in order."""
-    papers = [path.parent.name for path in sorted(reports.glob("*/params.yaml"))]
-    if paper not in papers:
-        raise UserError(f"--paper says '{paper}', which {reports} has no grid of{suggest(paper, papers)}")
-    grid_path, shared_path = reports / paper / "params.yaml", reports / "params.yaml"
-    grid = yaml.safe_load(grid_path.read_text())
-    kinds = {name: kind for kind in ("runs", "alone") for name in grid[kind] or {}}
-    script, plan = list[str](), list[dict[str, str]]()
-    if commit := revision.current():
-        script.append(f"export {revision.VARIABLE}={commit}")
-    script += ["trap 'exit 130' INT TERM", "failed="]  # told to stop, it does not go on with the next run
+@dataclass(frozen=True)
+class Ordered:
+    """A stage that runs elsewhere. cell: as in --cell; sha256: of the parameter file `file` in FOLDER/params/."""
 
-    def stage(path: Path, kind: str, name: str, commands: list[str]) -> None:
-        file = folder / "params" / f"{path.parent.name}-{kind}-{name}.yaml"
-        if not any(planned["cell"] == f"{kind}.{name}" for planned in plan):
-            write_text(file, yaml.safe_dump(cells.sections(path, f"{kind}.{name}", conf)))
-            lines.extend(f"python3 -m stages.{command} --params {file}" for command in commands)
-            plan.append({"file": str(path.with_name("dvc.yaml")), "cell": f"{kind}.{name}"})
+    kind: str
+    cell: str
+    recipe: str
+    file: str
+    sha256: str
 
-    for name in runs or list(kinds):
-        if name not in kinds:
-            raise UserError(f"{grid_path} has no run '{name}'{suggest(name, kinds)}")
-        lines: list[str] = []
-        entry = grid[kinds[name]][name]
-        data, split = entry["data"], entry["split"]
-        inputs = f"--raw data/grid/raw/{data} --splits data/grid/splits/{split}"
-        of = entry.get("of", name)
-        learned = f"data/grid/{paper}/representation/{of}"
-        manifests = f"reports/{paper}/metrics"
-        represent = f"represent {inputs} --out {learned} --manifest {manifests}/{of}/represent.json"
-        stage(shared_path, "datasets", data, [f"download --out data/grid/raw/{data}"])
-        split_command = f"split --raw data/grid/raw/{data} --out data/grid/splits/{split}"
-        stage(shared_path, "splits", split, [split_command])
-        if kinds[name] == "runs":
-            stage(grid_path, "representations", of, [represent])
-        rest = [
-            f"classify {inputs} --representation {learned} --out data/grid/{paper}/classifier/{name} "
-            f"--manifest {manifests}/{name}/manifest.json",
-            f"evaluate {inputs} --classifier data/grid/{paper}/classifier/{name} --out reports/{paper}/metrics/{name}",
-        ]
-        stage(grid_path, kinds[name], name, rest if kinds[name] == "runs" else [represent, *rest])
-        lines.append(f"python3 -m stages.longtail.papers.handback pack {folder} --paper {paper} {name}")
+
+def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) -> list[str]:
+    """Write plain parameter files, run.sh, and order.json. Returns the names of the runs: all that have no results."""
+    known = [path.parent.name for path in published.files(papers)]
+    if paper not in known:
+        raise UserError(f"--paper says '{paper}', which {papers} has no folder of{suggest(paper, known)}")
+    requests = asked.read(papers / paper)
+    for name in runs:
+        if name not in requests:
+            hint = suggest(name, requests) if requests else ""
+            raise UserError(
+                f"{name} was not asked for{hint}: python -m stages.launch {paper} {name} --only-enter enters it"
+            )
+    names = runs or [name for name in requests if not (papers / paper / "metrics" / name / "metrics.json").is_file()]
+    if not names:
+        raise UserError(f"every run of {paper} that was asked for has results: name those to run again")
+    ordered: list[Ordered] = []
+    script = [f"export {revision.VARIABLE}={commit}" for commit in [revision.current()] if commit]
+    for name in names:
+        lines = []
+        run = cells.find(f"{paper}/{name}", "data/classifier", papers)
+        of, data, split = run.entry["of"], run.entry["data"], run.entry["split"]
+        for cell, out, stages in (
+            (data, "data/raw", ["download"]),
+            (split, "data/splits", ["split"]),
+            (f"{paper}/{of}", "data/representation", ["represent"]),
+            (f"{paper}/{name}", "data/classifier", ["classify", "evaluate"]),
+        ):
+            found = cells.find(cell, out, papers)
+            file = f"{cell.replace('/', '-')}-{STAGES[found.kind]}.yaml"
+            if any(before.file == file for before in ordered):
+                continue
+            text = yaml.safe_dump(found.sections(conf))
+            write_text(folder / "params" / file, text)
+            sha256 = hashlib.sha256(text.encode()).hexdigest()
+            ordered.append(Ordered(found.kind, cell, found.entry["recipe"], file, sha256))
+            lines += [
+                f'python3 -m stages.{stage} --params "$here/params/{file}" {_paths(stage, run)}' for stage in stages
+            ]
+        lines.append(f'python3 -m stages.elsewhere pack "$here" {name}')
         script.append(" &&\n".join(lines) + f' ||\nfailed="$failed {name}"')
     script.append('[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }')
-    write_text(folder / "plan.json", json.dumps({"paper": paper, "stages": plan}, indent=1) + "\n")
-    write_text(folder / "run.sh", "\n".join(script) + "\n")
+    write_json(folder / "order.json", {"paper": paper, "stages": [asdict(stage) for stage in ordered]})
+    write_text(folder / "run.sh", SCRIPT.format(folder=folder.name) + "\n".join(script) + "\n")
+    return names
 
 
-def pack(folder: Path, paper: str, runs: list[str], reports: Path) -> None:
+def _paths(stage: str, run: cells.Cell) -> str:
+    """The folders of a stage of this run, as options."""
+    options = {
+        "download": {"out": "data/raw"},
+        "split": {"raw": "data/raw", "out": "data/splits"},
+        "represent": {"raw": "data/raw", "splits": "data/splits", "out": "data/representation"},
+        "classify": {
+            "raw": "data/raw",
+            "splits": "data/splits",
+            "representation": "data/representation",
+            "out": "data/classifier",
+        },
+        "evaluate": {"raw": "data/raw", "splits": "data/splits", "classifier": "data/classifier", "out": "reports"},
+    }[stage]
+    paths = [f"--{option} {run.folder(current).as_posix()}" for option, current in options.items()]
+    if options["out"] in cells.MANIFESTS:
+        paths.append(f"--manifest {run.manifest(options['out']).as_posix()}")
+    return " ".join(paths)
+
+
+def pack(folder: Path, runs: list[str], papers: Path) -> None:
     """Copy the small results of runs into the folder, with the checksums of all that DVC would have recorded."""
+    order = _order(folder)
+    _parameters(folder, order)
+    metrics = papers / order["paper"] / "metrics"
     for name in runs:
-        target = folder / "results" / name
-        target.mkdir(parents=True, exist_ok=True)
         for file in SMALL:
-            shutil.copy2(reports / paper / "metrics" / name / file, target / file)
-    for told in (reports / paper / "metrics").glob("*/represent.json"):
-        target = folder / "results" / told.parent.name
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(told, target / told.name)
-    files = [path for path in Path("data/grid").rglob("*") if path.is_file() and path.suffix != ".partial"]
-    checksums = {path.as_posix(): {"md5": _md5(path), "size": path.stat().st_size} for path in sorted(files)}
-    write_text(folder / "checksums.json", json.dumps(checksums, indent=1) + "\n")
+            _copy(metrics / name / file, folder / "results" / name / file)
+    for told in metrics.glob("*/represent.json"):
+        _copy(told, folder / "results" / told.parent.name / told.name)
+    shared = [papers / "data", papers / order["paper"] / "data"]
+    files = [path for place in shared for path in place.rglob("*") if path.is_file() and path.suffix != ".partial"]
+    checksums = {path.as_posix(): {"md5": digest(path, "md5"), "size": path.stat().st_size} for path in sorted(files)}
+    write_json(folder / "checksums.json", checksums)
 
 
-def take(folder: Path, reports: Path) -> list[str]:
-    """Put the results in place and record the stages of plan.json whose results came back. Returns their names."""
+def take(folder: Path, papers: Path, conf: Path) -> list[str]:
+    """Put the results in place and record their stages. Returns the stages' names.
+
+    Raises UserError, with nothing changed, where something that came back is not of the recipe now in force.
+    """
+    order = _order(folder)
+    came = sorted(path.parent.name for path in (folder / "results").glob("*/metrics.json"))
+    if not came or not (folder / "checksums.json").is_file():
+        raise UserError(
+            f"{folder} has no results: run `bash {folder.name}/run.sh` on the other machine, then copy the folder back"
+        )
+    _parameters(folder, order)
+    checksums = read_json(folder / "checksums.json")
+    done = _done(order, came)
+    for stage in done:
+        found = cells.find(stage.cell, _out(stage.kind), papers)
+        if found.entry["recipe"] != stage.recipe:
+            raise UserError(
+                f"{stage.cell} was sent with another recipe than {found.path} has now: send it again, and run it there"
+            )
+        if found.kind in ("runs", "older"):
+            _results(folder / "results" / found.name, Experiment.of(found.sections(conf)))
+        else:
+            found.sections(conf)
+    return _record(folder, papers, order["paper"], done, came, checksums)
+
+
+def _order(folder: Path) -> dict[str, Any]:
+    path = folder / "order.json"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: write it with python -m stages.elsewhere send {folder} --paper PAPER")
+    content = read_json(path)
+    return content | {"stages": [Ordered(**stage) for stage in content["stages"]]}
+
+
+def _out(kind: str) -> str:
+    return next(out for out, kinds in cells.KINDS.items() if kind in kinds)
+
+
+def _parameters(folder: Path, order: dict[str, Any]) -> None:
+    """Refuse parameter files that are not those that were sent."""
+    for stage in order["stages"]:
+        path = folder / "params" / stage.file
+        if digest(path) != stage.sha256:
+            raise UserError(f"{path} was changed after it was sent: what it ran is not {stage.cell}; send it again")
+
+
+def _done(order: dict[str, Any], came: list[str]) -> list[Ordered]:
+    """The stages behind the runs that came back."""
+    return [
+        stage for stage in order["stages"] if stage.kind not in ("runs", "older") or stage.cell.split("/")[1] in came
+    ]
+
+
+def _results(folder: Path, params: Experiment) -> None:
+    """Refuse a run's results whose seeds or epochs are not those of its parameters."""
+    for file in SMALL:
+        if not (folder / file).is_file():
+            raise UserError(f"{folder} lacks {file}: pack it again on the other machine")
+    history = read_csv(folder / "history.csv")
+    seeds = sorted(int(seed) for seed in history.seed.unique())
+    if seeds != sorted(params.seeds) or read_json(folder / "metrics.json")["seeds"] != len(params.seeds):
+        raise UserError(f"{folder.name} came back with the seeds {seeds}, its recipe has {sorted(params.seeds)}")
+    expected = list(range(1, epochs.of(params).total + 1))
+    for seed, rows in history.groupby("seed", sort=False):
+        if pd.to_numeric(rows.epoch).tolist() != expected:
+            raise UserError(
+                f"{folder.name}, seed {seed}: its history has {len(rows)} epochs, its recipe {len(expected)}"
+            )
+
+
+def _record(
+    folder: Path, papers: Path, paper: str, done: list[Ordered], came: list[str], checksums: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Copy the small files and enter the stages into dvc.lock: files that are here as they are, others as they were
+    where they were made."""
     from dvc.repo import Repo
 
-    plan = json.loads((folder / "plan.json").read_text())
-    checksums = json.loads((folder / "checksums.json").read_text())
-    came = {path.parent.name for path in (folder / "results").glob("*/metrics.json")}
-    for name in sorted(path.name for path in (folder / "results").iterdir()):
-        target = reports / plan["paper"] / "metrics" / name
-        target.mkdir(parents=True, exist_ok=True)
-        for file in (folder / "results" / name).iterdir():
-            shutil.copyfile(file, target / file.name)
-    recorded = []
-    with Repo() as repo:
-        for planned in plan["stages"]:
-            kind, _, name = planned["cell"].partition(".")
-            if kind in ("runs", "alone") and name not in came:
-                continue
-            group = {"datasets": "download", "splits": "split", "representations": "represent", "runs": "run"}
-            stage = repo.stage.load_one(planned["file"], f"{group.get(kind, kind)}@{name}")
-            _record(stage, checksums)
-            recorded.append(f"{planned['file']}:{stage.name}")
-    return recorded
+    small = {
+        (papers / paper / "metrics" / path.relative_to(folder / "results")).resolve(): path
+        for path in sorted((folder / "results").glob("*/*"))
+        if path.parent.name in came or path.name == "represent.json"
+    }
+    there = {Path(name).resolve(): value for name, value in checksums.items()}
+    with Repo(str(papers)) as repo, repo.lock:
+        stages = []
+        for stage in done:
+            file = cells.find(stage.cell, _out(stage.kind), papers).path.with_name("dvc.yaml")
+            loaded = repo.stage.load_one(str(file), f"{STAGES[stage.kind]}@{stage.cell.split('/')[-1]}")
+            for item in [*loaded.deps, *loaded.outs]:
+                _check(Path(item.fs_path), item, small, there, repo)
+            stages.append(loaded)
+        for target, path in small.items():
+            _copy(path, target)
+        for loaded in stages:
+            for item in [*loaded.deps, *loaded.outs]:
+                _enter(item, there)
+            loaded.cmd_changed = False
+            loaded.dump(update_pipeline=False)
+        return [stage.addressing for stage in stages]
 
 
-def _record(stage: Any, checksums: dict[str, dict[str, Any]]) -> None:
-    """Enter a stage into dvc.lock: files that are here as they are, others as they were where they were made."""
+def _check(path: Path, item: Any, small: dict[Path, Path], there: dict[Path, Any], repo: Any) -> None:
+    """Refuse a file that is neither here nor there, or that is another one here, or in dvc.lock, than there."""
+    if path in small:
+        return
+    if path not in there:
+        if path.is_file():
+            return
+        raise UserError(f"{path} is neither here nor in the other machine's checksums: run its stage there as well")
+    md5 = there[path]["md5"]
+    here = digest(path, "md5") if path.is_file() else item.hash_info.value if item.is_in_repo else None
+    if here and here != md5:
+        raise UserError(f"{path} is not the file that the other machine used: its results do not belong here")
+
+
+def _enter(item: Any, there: dict[Path, Any]) -> None:
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.meta import Meta
 
-    for item in [*stage.deps, *stage.outs]:
-        path = Path(item.fs_path)
-        there = checksums.get(path.relative_to(Path.cwd()).as_posix())
-        if path.is_file():
-            item.save()
-            if there and item.hash_info.value != there["md5"]:
-                raise UserError(f"{path} is not the file that the other machine used: its results do not belong here")
-        elif there:
-            item.hash_info, item.meta = HashInfo("md5", there["md5"]), Meta(size=there["size"])
-        else:
-            raise UserError(f"{path} is neither here nor in the other machine's checksums: run its stage there as well")
-    stage.cmd_changed = False
-    stage.dump(update_pipeline=False)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("send", "pack", "take"))
-    parser.add_argument("folder", type=Path, help="where parameters and results travel")
-    parser.add_argument("runs", nargs="*", help="runs of the paper's params.yaml (all)")
-    parser.add_argument("--paper", default="", help="such as switching")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder (reports)")
-    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
-    args = parser.parse_intermixed_args()
-    if args.what == "send":
-        send(args.folder, args.paper, args.runs, args.reports, args.conf)
-    elif args.what == "pack":
-        pack(args.folder, args.paper, args.runs, args.reports)
+    path = Path(item.fs_path)
+    if path.is_file():
+        item.save()
     else:
-        print("\n".join(take(args.folder, args.reports)))
+        item.hash_info, item.meta = HashInfo("md5", there[path]["md5"]), Meta(size=there[path]["size"])
 
 
-if __name__ == "__main__":
-    errors.run(main)
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -12,7 +12,7 @@ import pandas as pd
 from stages.longtail.configuration.composition import compose
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import grid, implementation, methods, preset, published
+from stages.longtail.papers import implementation, methods, plan, preset, published
 
 BASELINE = "joint"
 WIDTH = 110  # characters of a line
@@ -47,14 +47,13 @@ def functions(method: str, conf: Path) -> list[implementation.Place]:
     return [implementation.locate(name) for name in implementation.functions(settings, differences(method, conf))]
 
 
-def explain(method: str, conf: Path, folder: Path, reports: Path) -> str:
+def explain(method: str, conf: Path, folder: Path) -> str:
     """The whole explanation, as text.
 
     Args:
         method: the name of a preset.
         conf: the presets.
-        folder: the papers' printed numbers.
-        reports: the papers' pages and the ledger.
+        folder: that of the papers, with their printed numbers, their pages and the ledger.
     Raises:
         UserError: no preset has this name; the message has a near one.
     """
@@ -65,13 +64,13 @@ def explain(method: str, conf: Path, folder: Path, reports: Path) -> str:
     cells = cells[cells.method == method]
     sentence = methods.sentence(method, conf)
     papers = list(dict.fromkeys([*re.findall(r"`(\w+)`", sentence), *cells.paper]))
-    papers = [paper for paper in papers if (reports / paper / "about.md").is_file()]
+    papers = [paper for paper in papers if (folder / paper / "about.md").is_file()]
     parts = [
-        (f"{method}: {sentence}", [_reference(reports / paper / "about.md") for paper in papers]),
+        (f"{method}: {sentence}", [_reference(folder / paper / "about.md") for paper in papers]),
         (f"Difference from {BASELINE}", _difference_lines(method, conf)),
         ("Made by", [_place_line(place) for place in functions(method, conf)] or ["nothing: it is the baseline"]),
         ("Printed in", _table_lines(cells)),
-        ("Ledger", _ledger_lines(method, conf, papers, sentence, reports / "DISCREPANCIES.md")),
+        ("Ledger", _ledger_lines(method, conf, papers, sentence, folder / "DISCREPANCIES.md")),
         ("Run it", _commands(method, cells)),
     ]
     return "\n\n".join("\n".join([head, *(_wrap(line) for line in lines)]) for head, lines in parts)
@@ -105,7 +104,7 @@ def _table_lines(cells: pd.DataFrame) -> list[str]:
     """A line for each table, with its rows and the data of their cells."""
     lines = []
     for (paper, table), mine in cells.groupby(["paper", "table"], sort=False):
-        subsets = dict.fromkeys(grid.subset_name(cell) for _, cell in mine.iterrows())
+        subsets = dict.fromkeys(plan.subset_name(cell) for _, cell in mine.iterrows())
         rows = [f"'{row}'" for row in mine.row.unique()]
         numbers = "1 number" if len(mine) == 1 else f"{len(mine)} numbers"
         lines.append(f"{paper} table {int(table)}, {numbers} in {', '.join(rows)}: {', '.join(subsets)}")

@@ -11,7 +11,7 @@ import yaml
 
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import grid, published
+from stages.longtail.papers import plan, published
 
 
 def names(conf: Path) -> list[str]:
@@ -70,10 +70,10 @@ def rows(folder: Path, conf: Path, paper: str = "") -> pd.DataFrame:
     if paper and paper not in set(cells.paper):
         raise UserError(f"{folder} has no paper '{paper}'{suggest(paper, cells.paper.unique())}")
     cells = cells[(cells.method != "") & (cells.protocol != "") & (cells.paper.isin([paper]) if paper else True)]
-    cells = cells.assign(run=[grid.run_name(cell) for _, cell in cells.iterrows()], table=cells.table.astype(int))
+    cells = cells.assign(run=[plan.run_name(cell) for _, cell in cells.iterrows()], table=cells.table.astype(int))
     result = []
     for (where, table, row, _), mine in cells.groupby(["paper", "table", "row", "run"], sort=False):
-        flags = " ".join(f"-S {shlex.quote(flag)}" for flag in grid.overrides_of(mine.iloc[0]))
+        flags = " ".join(f"-S {shlex.quote(flag)}" for flag in plan.overrides_of(mine.iloc[0]))
         result.append({"paper": where, "table": table, "row": row, "cells": len(mine), "run": f"dvc exp run {flags}"})
     return pd.DataFrame(result)
 

@@ -1,4 +1,4 @@
-"""A paper's room: reports/<paper>/README.md, from about.md, the results and the ledger."""
+"""A paper's page: reports/papers/<paper>/README.md, from about.md, the results and the ledger."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.papers import results, scoreboard
+from stages.longtail.papers import asked, results, scoreboard
 
 
 def write(paper: str, cells: pd.DataFrame, folder: Path, ledger: Path) -> None:
     """about.md is written by hand: the reference, and what the tables claim."""
     about = (folder / "about.md").read_text().rstrip()
-    parts = [about, "## What came out", _outcome(cells), "## Tables", _tables(cells), "## Choices and discrepancies"]
+    parts = [about, "## What came out", _outcome(cells), "## Tables", _tables(cells)]
+    if varied := _variants(cells, folder):
+        parts += ["## Variants", varied]
+    parts.append("## Choices and discrepancies")
     write_text(folder / "README.md", "\n\n".join([*parts, entries(paper, ledger), _commands(paper)]) + "\n")
 
 
@@ -47,6 +50,39 @@ def _tables(cells: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _variants(cells: pd.DataFrame, folder: Path) -> str:
+    """Runs that no table has, each below the run that it varies; '' where none has results."""
+    requests = {name: request for name, request in asked.read(folder).items() if request.varies}
+    runs = results.read_runs(folder, [*requests, *(request.varies for request in requests.values())])
+    lines = []
+    for base in dict.fromkeys(request.varies for name, request in requests.items() if runs[name]):
+        printed = cells[(cells.run == base) & (cells.measure == "top1") & (cells.group == "all") & (cells.value > 1)]
+        number = f"{printed.value.iloc[0]:.1f}" if len(printed) else "-"
+        lines.append({"run": f"`{base}`", "changes": "", "published": number, **_accuracies(runs[base])})
+        for name, request in requests.items():
+            if request.varies == base and runs[name]:
+                changes = " ".join(f"`{change}`" for change in request.changes)
+                lines.append({"run": f"`{name}`", "changes": changes, "published": "", **_accuracies(runs[name])})
+    if not lines:
+        return ""
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    return f"{table}\n\nA run of a table with some parameters changed, which no table has. Top-1 accuracy, percent."
+
+
+def _accuracies(run: results.Run | None) -> dict[str, str]:
+    """last and best epoch, mean ± standard deviation over seeds; the groups by the last epoch."""
+    metrics = run.metrics if run else {}
+    shown = {}
+    for head, name, key in (("last epoch", "acc", "std"), ("best test epoch", "best", "best_std")):
+        value, deviation = metrics.get(name, {}).get("all"), metrics.get(key, {}).get("all")
+        text = "-" if value is None else f"{value:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
+        shown[head] = text
+    for group in ("many", "medium", "few"):
+        value = metrics.get("acc", {}).get(group)
+        shown[group] = "-" if value is None else f"{value:.1f}"
+    return shown | {"seeds": str(metrics.get("seeds", "-"))}
+
+
 def entries(paper: str, ledger: Path) -> str:
     """The ledger's rows of a paper, and those of all papers."""
     rows = [line for line in ledger.read_text().splitlines() if line.startswith("| ")]
@@ -58,6 +94,6 @@ def entries(paper: str, ledger: Path) -> str:
 
 def _commands(paper: str) -> str:
     return (
-        f"## Running it\n\n`dvc repro --keep-going reports/{paper}/dvc.yaml` runs every cell, `python -m stages.tables "
-        f"--paper {paper} --missing` lists those not yet run with the command of each, `make tables` these pages."
+        f"## Running it\n\n`python -m stages.tables --paper {paper} --missing` lists the runs without results, the "
+        "cheapest gain first, each with the command that runs it; `make tables` writes these pages."
     )

@@ -18,7 +18,7 @@ SELECTIONS = {"last": "last epoch", "best": "best test epoch"}
 def write(paper: str, cells: pd.DataFrame, folder: Path) -> None:
     """Write table<N>.md, .tex and .csv of every table. cells: see results.cells."""
     for number, mine in cells.groupby("table", sort=True):
-        stem, grid = folder / f"table{int(number)}", layout(mine)
+        stem, grid = folder / f"table{int(number)}", as_printed(mine)
         write_text(stem.with_suffix(".md"), markdown(paper, int(number), mine, grid))
         write_text(stem.with_suffix(".tex"), tabulate(grid, headers="keys", tablefmt="latex", showindex=False) + "\n")
         write_text(stem.with_suffix(".csv"), tidy(mine).to_csv(index=False, lineterminator="\n"))
@@ -29,7 +29,7 @@ def markdown(paper: str, number: int, cells: pd.DataFrame, grid: pd.DataFrame) -
     return f"# {paper}, table {number}\n\n{table}\n\n{caption(cells)}\n"
 
 
-def layout(cells: pd.DataFrame) -> pd.DataFrame:
+def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
     """Rows and columns as printed; a row that was run stands twice, by its last and by its best test epoch."""
     heads = [name for name in HEADERS if (cells.groupby("row", sort=False)[name].nunique(dropna=False) > 1).any()]
     cells = cells.assign(column=[_column(cell, heads) for _, cell in cells.iterrows()])

@@ -1,4 +1,4 @@
-"""The numbers that the papers print: data/published/<paper>.csv, one cell a line."""
+"""The numbers that the papers print: reports/papers/<paper>/published.csv, one cell a line."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ COLUMNS = [
 FRACTION = "a fraction of 1, not percent"  # a variant: the paper prints an accuracy so
 
 
+def files(papers: Path) -> list[Path]:
+    """published.csv of every paper in the papers' folder."""
+    return sorted(papers.glob("*/published.csv"))
+
+
 def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     """All cells of one paper. Raises UserError naming file and line where a line is no cell, or no preset of conf/."""
     frame = read_csv(path)
@@ -59,19 +64,19 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     return frame
 
 
-def read_all(folder: Path, conf: Path = Path("conf")) -> pd.DataFrame:
+def read_all(papers: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     """All cells of all papers, with a column `paper`; none where the folder has no file."""
-    papers = [read(path, conf).assign(paper=path.stem) for path in sorted(folder.glob("*.csv"))]
-    return pd.concat(papers, ignore_index=True) if papers else pd.DataFrame(columns=[*COLUMNS, "paper"])
+    frames = [read(path, conf).assign(paper=path.parent.name) for path in files(papers)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS, "paper"])
 
 
-def cell(params: Experiment, folder: Path, conf: Path) -> tuple[str, dict[str, float]]:
+def cell(params: Experiment, papers: Path, conf: Path) -> tuple[str, dict[str, float]]:
     """The published accuracies of an experiment at its protocol's paper: where they stand, and group -> top-1.
 
     ('', {}) if its paper prints none, or if the parameters are not the presets' with some row's overrides. A number
     that several tables repeat is taken from the first.
     """
-    frame = read_all(folder, conf)
+    frame = read_all(papers, conf)
     drawn = frame.ratio.notna()  # others are long-tailed or stepped as they come, which no split here makes
     rows = frame[
         (frame.method == params.method)

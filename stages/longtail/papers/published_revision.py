@@ -1,7 +1,8 @@
-"""The revision `published`, whose metrics are the papers' numbers, for `dvc metrics diff published`: make published
+"""The revision `published`, whose metrics are the papers' numbers, for `dvc metrics diff published`.
 
-A commit on HEAD's tree in which only metrics files are replaced, made without a checkout: the work tree and the index
-stay as they are. The same HEAD gives the same commit.
+A commit on HEAD's tree with the work tree's metrics, over which the printed numbers are laid, so that DVC shows these
+and nothing else. It is made without a checkout: the work tree and the index stay as they are. The same files give the
+same commit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import pandas as pd
 from stages.longtail.configuration import parameters
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import grid, published
+from stages.longtail.files.artifacts import read_json
+from stages.longtail.papers import plan, published
 from stages.longtail.papers.parameters import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
@@ -27,33 +29,44 @@ IDENTITY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for wh
             ("EMAIL", "published@invalid"), ("DATE", "2000-01-01T00:00:00Z"))}  # fmt: skip
 
 
-def write(name: str, reports: Path, folder: Path, conf: Path, current: Path) -> list[str]:
+def write(name: str, reports: Path, conf: Path, current: Path) -> list[str]:
     """Tag the revision. Returns lines for the person: what was tagged, or near numbers where there is no exact one."""
     lines = []
-    files: dict[Path, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.csv")):
-        files |= of_paper(path.stem, published.read(path, conf).assign(paper=path.stem), reports)
+    papers = reports / "papers"
+    files: dict[Path, str] = {}
+    for path in published.files(papers):
+        printed = published.read(path, conf).assign(paper=path.parent.name)
+        files |= of_paper(path.parent, printed)
+    count = len(files)
+    # With the stages that DVC has here, or a run newer than HEAD has no counterpart.
+    for pattern in ("params.yaml", "dvc.yaml"):
+        files |= {path: path.read_text() for path in papers.rglob(pattern)}
     own = Experiment.read(parameters.load(current))
-    where, numbers = published.cell(own, folder, conf)
-    if numbers:
-        files[reports / "metrics.json"] = {"acc": numbers, "best": numbers}
-        lines.append(f"{reports}/metrics.json: {where}")
+    where, numbers = published.cell(own, papers, conf)
+    metrics = reports / "metrics.json"
+    if metrics.is_file():
+        values = {"acc": numbers, "best": numbers}
+        files[metrics] = laid_over(read_json(metrics), values)
+    if where:
+        lines.append(f"{metrics}: {where}")
     else:
-        lines.append(f"no published number for the current experiment; near ones: {near(own, folder, conf) or 'none'}")
-    commit = _commit(files)
-    _git("tag", "--force", name, commit)
-    lines.append(f"tagged {name}: {len(files)} metrics files; dvc metrics diff {name}")
+        lines.append(f"no published number for the current experiment{near(own, papers, conf)}")
+    _git("tag", "--no-sign", "--force", name, _commit(files))
+    lines.append(
+        f"tagged {name}, with the printed numbers of {count} runs: dvc metrics diff {name} (the current experiment), "
+        f"dvc --cd {papers} metrics diff {name} (the papers')"
+    )
     return lines
 
 
-def of_paper(paper: str, cells: pd.DataFrame, reports: Path) -> dict[Path, dict[str, Any]]:
-    """The published values in the form of metrics.json, for every run of a paper."""
-    result: dict[Path, dict[str, Any]] = {}
-    cells = cells.assign(run=[grid.run_name(cell) for _, cell in cells.iterrows()])
-    for run, mine in cells[cells.run != ""].groupby("run", sort=False):
-        path = reports / paper / "metrics" / str(run) / "metrics.json"
+def of_paper(folder: Path, printed: pd.DataFrame) -> dict[Path, str]:
+    """Every metrics file of a paper's runs, with what the paper prints in place of what was measured."""
+    result: dict[Path, str] = {}
+    printed = printed.assign(run=[plan.run_name(cell) for _, cell in printed.iterrows()])
+    of_run = {str(name): mine for name, mine in printed.groupby("run", sort=False)}
+    for path in sorted(folder.glob("metrics/*/metrics.json")):
         values: dict[str, Any] = {}
-        for _, cell in mine.iterrows():
+        for _, cell in of_run.get(path.parent.name, printed.iloc[:0]).iterrows():
             if cell.measure == "top1" and cell.group in GROUPS and cell.value > 1:
                 for which in ("acc", "best"):
                     values.setdefault(which, {}).setdefault(cell.group, cell.value)
@@ -61,28 +74,39 @@ def of_paper(paper: str, cells: pd.DataFrame, reports: Path) -> dict[Path, dict[
                 values.setdefault("top5", {}).setdefault(cell.group, cell.value)
             elif cell.group == "all" and cell.measure != "top1":
                 values[cell.measure] = cell.value
-        if values:
-            result[path] = values
+        result[path] = laid_over(read_json(path), values)
     return result
 
 
-def near(own: Experiment, folder: Path, conf: Path) -> str:
-    """Published cells that share the method, or the data set and the ratio, with the current experiment."""
-    cells = published.read_all(folder, conf)
-    cells = cells[(cells.method != "") & cells.ratio.notna() & (cells.measure == "top1") & (cells.group == "all")]
-    same = cells[(cells.method == own.method) & (cells.dataset == own.dataset.name)]
+def laid_over(measured: dict[str, Any], printed: dict[str, Any]) -> str:
+    """metrics.json as measured, but for the numbers that it shares with what is printed."""
+    result = dict(measured)
+    for key, value in printed.items():
+        if isinstance(value, dict) and isinstance(measured.get(key), dict):
+            result[key] = measured[key] | {group: number for group, number in value.items() if group in measured[key]}
+        elif key in measured:
+            result[key] = value
+    return json.dumps(result, indent=2) + "\n"
+
+
+def near(own: Experiment, papers: Path, conf: Path) -> str:
+    """Published numbers of the same method on the same data set, as the end of a sentence."""
+    cells = published.read_all(papers, conf)
+    cells = cells[
+        (cells.method == own.method) & cells.ratio.notna() & (cells.measure == "top1") & (cells.group == "all")
+    ]
+    same = cells[cells.dataset == own.dataset.name]
     if same.empty:
-        same = cells[cells.method == own.method]
+        return ""
     shown = [f"{c.paper} table {c.table:g} {c.dataset} {c.ratio:g} {c.value:g}" for _, c in same.head(5).iterrows()]
-    return "; ".join(shown)
+    return f"; its method on this data set: {'; '.join(shown)}"
 
 
-def _commit(files: dict[Path, dict[str, Any]]) -> str:
+def _commit(files: dict[Path, str]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         env = {**os.environ, **IDENTITY, "GIT_INDEX_FILE": str(Path(scratch) / "index")}
         _git("read-tree", "HEAD", env=env)
-        for path, content in files.items():
-            text = json.dumps(content, indent=2) + "\n"
+        for path, text in files.items():
             blob = _git("hash-object", "-w", "--stdin", stdin=text)
             _git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path.as_posix()}", env=env)
         tree = _git("write-tree", env=env)
@@ -104,10 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tag", default="published", help="name of the tag (published)")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="current experiment (params.yaml)")
-    for folder, default in (("reports", "reports"), ("published", "data/published"), ("conf", "conf")):
+    for folder, default in (("reports", "reports"), ("conf", "conf")):
         parser.add_argument(f"--{folder}", type=Path, default=Path(default), help=f"folder ({default})")
     args = parser.parse_args()
-    print("\n".join(write(args.tag, args.reports, args.published, args.conf, args.params)))
+    print("\n".join(write(args.tag, args.reports, args.conf, args.params)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Every published cell beside what its run gave: reports/<paper>/metrics/ holds the runs, params.yaml names them."""
+"""Every published cell beside what its run gave: a paper's metrics/ has the runs, its plan.yaml names them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import read_csv
-from stages.longtail.papers import grid, published
+from stages.longtail.papers import plan, published
 from stages.longtail.prediction.accuracy import GROUPS
 
 MEASURED = ["last", "last_std", "best", "best_std"]
@@ -28,14 +29,10 @@ class Run:
     classes: pd.DataFrame
 
 
-def read_runs(folder: Path) -> dict[str, Run | None]:
-    """The runs that a paper's params.yaml names, each with its results, or None where it was not run."""
-    path = folder / "params.yaml"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: write it with python -m stages.longtail.papers.grid")
-    names = yaml.safe_load(path.read_text())
+def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
+    """These runs of the paper whose folder this is, each with its results, or None where it was not run."""
     result: dict[str, Run | None] = {}
-    for name in [*names.get("runs", {}), *names.get("alone", {})]:
+    for name in names:
         metrics = folder / "metrics" / name / "metrics.json"
         result[name] = None
         if metrics.is_file():
@@ -50,21 +47,22 @@ def _json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: restore it with git, or delete it and run its stage again") from None
 
 
-def cells(paper: str, folder: Path, reports: Path, conf: Path) -> pd.DataFrame:
-    """The published cells of a paper, with the columns run, last, last_std, best, best_std, seeds, tolerance, schedule.
+def cells(folder: Path, conf: Path) -> pd.DataFrame:
+    """The published cells of the paper whose folder this is.
 
-    run is '' where no preset runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit,
-    NaN where nothing was run or measured.
+    Added are the columns run, last, last_std, best, best_std, seeds, tolerance and schedule. run is '' where no preset
+    runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit, NaN where nothing was run
+    or measured.
     """
-    frame = published.read(folder / f"{paper}.csv", conf).assign(paper=paper)
-    runs = read_runs(reports / paper)
+    frame = published.read(folder / "published.csv", conf).assign(paper=folder.name)
+    runs = read_runs(folder, plan.read(folder))
     rows = []
     for _, cell in frame.iterrows():
-        name = grid.run_name(cell)
+        name = plan.run_name(cell)
         if name and name not in runs:
             raise UserError(
-                f"{reports / paper / 'params.yaml'} has no run '{name}', which table {cell.table:g} needs: write the "
-                "grids again with python -m stages.longtail.papers.grid"
+                f"{folder / 'plan.yaml'} has no run '{name}', which table {cell.table:g} needs: write it again with "
+                "python -m stages.launch --update"
             )
         run = runs.get(name)
         measured = measure(cell, run) if run else {}

@@ -31,7 +31,7 @@ def counts(cells: pd.DataFrame) -> dict[str, object]:
     return row
 
 
-def write(papers: dict[str, pd.DataFrame], reports: Path) -> None:
+def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:
     """README.md and the figure."""
     rows = [
         {"paper": f"[{paper}]({paper}/README.md)", "tables": cells.table.nunique(), **counts(cells)}
@@ -41,7 +41,7 @@ def write(papers: dict[str, pd.DataFrame], reports: Path) -> None:
     rows.append({"paper": "all", "tables": sum(cells.table.nunique() for cells in papers.values()), **counts(every)})
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
     write_text(
-        reports / "README.md",
+        folder / "README.md",
         f"""# Scoreboard
 
 {table}
@@ -51,14 +51,14 @@ git. Within: the absolute difference is at most max(1.0, 2 standard deviations o
 measures: 0.01 of a fraction, or a tenth of the number). The last epoch is our result; the best test epoch, which looks
 at the test set, is what much published code prints. Between them: the published number is above our last epoch's and
 not above our best test epoch's, as a number would be whose epoch was chosen on the test set. Tables that repeat a cell
-count it again. `dvc metrics diff published` shows the same cell by cell.
+count it again. `dvc --cd reports/papers metrics diff published` shows the same cell by cell.
 
 ![Ours against published, a point a cell]({FIGURE})
 
-The current experiment is in [table.md](table.md), the ledger of all choices in [DISCREPANCIES.md](DISCREPANCIES.md).
+The current experiment is in [table.md](../table.md), the ledger of all choices in [DISCREPANCIES.md](DISCREPANCIES.md).
 """,
     )
-    figure(every, reports / FIGURE)
+    figure(every, folder / FIGURE)
 
 
 def figure(cells: pd.DataFrame, path: Path) -> None:

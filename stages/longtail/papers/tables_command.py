@@ -1,4 +1,4 @@
-"""All pages of the papers' rooms, what is missing in them, and whether a cell got worse."""
+"""`python -m stages.tables` for the papers: their pages, what is missing in them, and whether a cell got worse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import campaign, layout, results, room, scoreboard
+from stages.longtail.papers import asked, missing, page, printed_tables, published, results, scoreboard
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,45 +23,47 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: Any) -> None:
-    known = sorted(path.stem for path in args.published.glob("*.csv"))
-    if args.paper and args.paper not in known:
-        raise UserError(f"--paper {args.paper} has no file in {args.published}{suggest(args.paper, known)}")
-    cells = {
-        paper: results.cells(paper, args.published, args.reports, args.conf)
-        for paper in known
-        if (args.reports / paper / "params.yaml").is_file()
-    }
-    chosen = [args.paper] if args.paper else list(cells)
+    papers = args.reports / "papers"
+    known = [path.parent.name for path in published.files(papers)]
+    if args.paper is not None and args.paper not in known:
+        raise UserError(f"--paper: {papers} has no paper '{args.paper}'{suggest(args.paper, known)}")
+    chosen = [args.paper] if args.paper else known
     if args.missing:
         for paper in chosen:
-            frame = campaign.missing(cells[paper], args.reports / paper, args.conf)
+            frame = missing.missing(results.cells(papers / paper, args.conf), papers / paper, args.conf)
             total = frame["images (millions)"].sum()
             print(f"{paper}: {len(frame)} runs missing, {total:.1f} million images to train\n")
             print(frame.to_markdown(index=False) + "\n")
     elif args.check:
-        check({paper: cells[paper] for paper in chosen}, args.reports, args.check)
+        check({paper: results.cells(papers / paper, args.conf) for paper in chosen}, papers, args.check)
     else:
-        for paper in chosen:
-            folder = args.reports / paper
-            layout.write(paper, cells[paper], folder)
-            room.write(paper, cells[paper], folder, args.reports / "DISCREPANCIES.md")
-        scoreboard.write(cells, args.reports)
+        write(papers, chosen, args.conf)
 
 
-def check(papers: dict[str, pd.DataFrame], reports: Path, revision: str) -> None:
+def write(papers: Path, chosen: list[str], conf: Path) -> None:
+    """Write the tables and the pages of these papers, and the scoreboard of all."""
+    cells = {path.parent.name: results.cells(path.parent, conf) for path in published.files(papers)}
+    for paper in chosen:
+        printed_tables.write(paper, cells[paper], papers / paper)
+        asked.write_metrics(papers / paper)
+        page.write(paper, cells[paper], papers / paper, papers / "DISCREPANCIES.md")
+    scoreboard.write(cells, papers)
+
+
+def check(cells_of: dict[str, pd.DataFrame], papers: Path, revision: str) -> None:
     """Raise UserError naming the cells that were within their tolerance at `revision` and are not any more."""
     worse = []
-    for paper, cells in papers.items():
+    for paper, cells in cells_of.items():
         for number, mine in cells.groupby("table"):
-            path = reports / paper / f"table{int(number)}.csv"
+            path = papers / paper / f"table{int(number)}.csv"
             done = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, text=True)
             if done.returncode:
                 if "exists on disk, but not in" in done.stderr or "does not exist in" in done.stderr:
                     continue  # a table that the revision has not
                 raise UserError(f"git show {revision}:{path} failed: {done.stderr.strip()}")
             before = pd.read_csv(io.StringIO(done.stdout))
-            now = layout.tidy(mine)
-            keys = ["row", *layout.HEADERS, "variant"]
+            now = printed_tables.tidy(mine)
+            keys = ["row", *printed_tables.HEADERS, "variant"]
             now_within = {_key(row, keys): row.last_within for _, row in now.iterrows()}
             for _, row in before.iterrows():
                 was = str(row.last_within) == "True"

@@ -91,7 +91,7 @@ def test_without_a_name_the_methods_are_listed(capsys: pytest.CaptureFixture[str
 
 def test_the_documented_lists_of_methods_are_current() -> None:
     page = (ROOT / "docs/methods.md").read_text()
-    for table, option in ((methods.table(CONF, ROOT / "data/published"), ""), (methods.axes(CONF), " --axes")):
+    for table, option in ((methods.table(CONF, ROOT / "reports/papers"), ""), (methods.axes(CONF), " --axes")):
         assert table in page, f"paste the output of python -m stages.methods{option}"
 
 

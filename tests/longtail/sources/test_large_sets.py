@@ -203,5 +203,5 @@ def test_resnet_12_of_images_too_small_for_it_is_refused(ready: Workplace) -> No
 )
 def test_a_run_on_a_large_set_finds_its_published_number(overrides: str, value: float) -> None:
     conf = ROOT / "conf"
-    _, numbers = published.cell(Experiment.of(compose(overrides.split(), conf)), ROOT / "data/published", conf)
+    _, numbers = published.cell(Experiment.of(compose(overrides.split(), conf)), ROOT / "reports/papers", conf)
     assert numbers["all"] == value

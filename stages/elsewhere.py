@@ -1,0 +1,41 @@
+"""Run a paper's runs on a machine without DVC and Hydra, and record what comes back.
+
+    python -m stages.launch switching RUN ... --only-enter
+    python -m stages.elsewhere send FOLDER --paper switching [RUN ...]
+    bash FOLDER/run.sh        # there, in the repository's root, wherever FOLDER lies; it then holds the small results
+    python -m stages.elsewhere take FOLDER
+
+`take` puts metrics, classes and histories in their places and enters into dvc.lock the checksums that the large files
+had on the other machine. What is not of the recipe that is in force here is refused, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.longtail.configuration import cells
+from stages.longtail.console import errors
+from stages.longtail.papers import elsewhere
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("send", "pack", "take"), help="pack is what run.sh calls after each run")
+    parser.add_argument("folder", type=Path, help="where parameters and results travel")
+    parser.add_argument("runs", nargs="*", help="runs that were asked for (all that have no results)")
+    parser.add_argument("--paper", default="", help="such as switching")
+    parser.add_argument("--papers", type=Path, default=cells.PAPERS, help=f"folder ({cells.PAPERS})")
+    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
+    args = parser.parse_intermixed_args()
+    if args.what == "send":
+        names = elsewhere.send(args.folder, args.paper, args.runs, args.papers, args.conf)
+        print(f"{args.folder}: {', '.join(names)}")
+    elif args.what == "pack":
+        elsewhere.pack(args.folder, args.runs, args.papers)
+    else:
+        print("\n".join(elsewhere.take(args.folder, args.papers, args.conf)))
+
+
+if __name__ == "__main__":
+    errors.run(main)

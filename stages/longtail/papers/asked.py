@@ -1,0 +1,175 @@
+"""The runs of a paper that were asked for: reports/papers/<paper>/params.yaml, which DVC makes its stages of.
+
+A request is a run of the plan, or a variant of one with some parameters changed, and the seeds that it should have.
+All else in the file follows from the plan and conf/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.longtail.configuration import cells
+from stages.longtail.configuration.composition import compose
+from stages.longtail.configuration.messages import suggest
+from stages.longtail.console.errors import UserError
+from stages.longtail.files.artifacts import write_text
+from stages.longtail.papers import plan as plans
+from stages.longtail.papers import published
+
+HEAD = "# What was asked for by python -m stages.launch; --update brings it up to date with the plan and conf/.\n"
+METRICS_HEAD = "# The recorded runs, for dvc metrics: written with the tables.\n"
+METRICS = ("metrics.json",)  # of a run, those files that dvc metrics shows
+
+
+@dataclass(frozen=True)
+class Request:
+    """`older`: recorded before all the files of a run were kept. `varies`: the run that a variant changes, or ''."""
+
+    name: str
+    seeds: tuple[int, ...]
+    varies: str = ""
+    changes: tuple[str, ...] = ()
+    older: bool = False
+
+
+def variant_name(run: str, changes: Iterable[str]) -> str:
+    """Such as cifar10-exp-100-mfw+beta=0.5: safe in a stage's and in a file's name. Raises UserError."""
+    parts = []
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key or not value or key == "seeds":
+            raise UserError(f"--set {change}: expected section.key=value, as dvc exp run -S takes it; seeds by --seeds")
+        parts.append(f"+{key.split('.')[-1]}={re.sub('[^A-Za-z0-9._-]+', '.', value).strip('.')}")
+    if len(set(part.split("=")[0] for part in parts)) < len(parts):
+        raise UserError(f"{run}: two of the changes have the same last key: ask for them one by one")
+    return run + "".join(parts)
+
+
+def read(folder: Path) -> dict[str, Request]:
+    """The requests of the paper whose folder this is, by name."""
+    content = _load(folder / "params.yaml")
+    return {
+        name: Request(
+            name,
+            tuple(plans.seeds_of(entry["compose"].split())),
+            entry.get("varies", ""),
+            tuple(entry.get("changes", "").split()),
+            kind == "older",
+        )
+        for kind in ("runs", "older")
+        for name, entry in (content.get(kind) or {}).items()
+    }
+
+
+def write(folder: Path, requests: dict[str, Request], conf: Path) -> None:
+    """Write the paper's params.yaml."""
+    _dump(folder / "params.yaml", _content(folder, requests, conf))
+
+
+def write_subsets(papers: Path, conf: Path) -> None:
+    """Write the params.yaml of the data sets and subsets that the runs of all papers need."""
+    datasets: dict[str, Any] = {}
+    splits: dict[str, Any] = {}
+    for path in published.files(papers):
+        for entry in _load(path.with_name("params.yaml")).get("represent", {}).values():
+            alone = [f"dataset={entry['data']}"]
+            datasets.setdefault(entry["data"], _entry(alone, compose(alone, conf), "datasets"))
+            overrides = [part for part in entry["compose"].split() if not part.startswith("seeds=")]
+            split = _entry(overrides, compose(overrides, conf), "splits") | {"data": entry["data"]}
+            if splits.setdefault(entry["split"], split)["recipe"] != split["recipe"]:
+                raise UserError(f"two runs name their subset {entry['split']}, which is another one in {path.parent}")
+    _dump(papers / "params.yaml", {"datasets": datasets, "splits": splits})
+
+
+def write_metrics(folder: Path) -> None:
+    """Write metrics/dvc.yaml, which tells DVC what `dvc metrics` is about: the runs that are recorded, no others."""
+    names = [f"{name}/{file}" for name in read(folder) for file in METRICS]
+    found = [name for name in names if (folder / "metrics" / name).is_file()]
+    path = folder / "metrics/dvc.yaml"
+    if found:
+        write_text(path, METRICS_HEAD + yaml.safe_dump({"metrics": found}))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
+    """Add requests to those of the paper; one that is there already keeps what it has unless its seeds change."""
+    requests = read(folder)
+    for request in wanted:
+        there = requests.get(request.name)
+        if there and (there.varies, there.changes) != (request.varies, request.changes):
+            raise UserError(
+                f"{request.name} was asked for with {' '.join(there.changes)}, which is not {' '.join(request.changes)}"
+            )
+        if there and there.seeds == request.seeds:
+            continue
+        requests[request.name] = replace(request, older=False)
+    write(folder, requests, conf)
+    write_subsets(folder.parent, conf)
+
+
+def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str, Any]:
+    plan = plans.read(folder)
+    composed = {name: _overrides(folder, plan, request) for name, request in requests.items()}
+    order = {name: number for number, name in enumerate(plan)}
+    requests = dict(sorted(requests.items(), key=lambda item: (order[item[1].varies or item[0]], item[0])))
+    named: dict[str, str] = {}  # by the recipe of the representation, the run that names it
+    members: dict[str, list[str]] = {}
+    for name, request in sorted(requests.items(), key=lambda item: bool(item[1].varies)):  # the plan's own names first
+        key = plans.representation(compose(composed[name], conf))
+        of = named.setdefault(key, name if request.varies else plan[name]["of"])
+        members.setdefault(of, []).append(name)
+    represent: dict[str, Any] = {}
+    entries: dict[str, dict[str, Any]] = {}
+    for of, names in sorted(members.items(), key=lambda item: list(requests).index(item[1][0])):
+        seeds = sorted({seed for name in names for seed in requests[name].seeds})
+        first = plan[of]["compose"].split() if of in plan else composed[of]
+        overrides = plans.with_seeds(first, seeds)
+        sections = compose(overrides, conf)
+        data, split = sections["dataset"]["name"], _subset(plan, requests[names[0]], sections, conf)
+        represent[of] = _entry(overrides, sections, "represent")
+        represent[of] |= {"data": data, "split": split, "golden": sections["method"]}
+        for name in names:
+            request, sections = requests[name], compose(composed[name], conf)
+            entry = _entry(composed[name], sections, "runs")
+            entry |= {"data": data, "split": split, "golden": sections["method"], "of": of}
+            if request.varies:
+                entry |= {"varies": request.varies, "changes": " ".join(request.changes)}
+            entries[name] = entry
+    runs, older = ({name: entries[name] for name in requests if requests[name].older == old} for old in (False, True))
+    return {"paper": folder.name, "represent": represent, "runs": runs, "older": older}
+
+
+def _overrides(folder: Path, plan: dict[str, dict[str, Any]], request: Request) -> list[str]:
+    base = request.varies or request.name
+    if base not in plan:
+        raise UserError(f"{folder / 'plan.yaml'} has no run '{base}'{suggest(base, plan)}")
+    return plans.with_seeds([*plan[base]["compose"].split(), *request.changes], list(request.seeds))
+
+
+def _entry(overrides: list[str], sections: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {"compose": " ".join(overrides), "recipe": cells.digest(sections, cells.SECTIONS[kind])}
+
+
+def _subset(plan: dict[str, Any], request: Request, sections: dict[str, Any], conf: Path) -> str:
+    """The name of a run's subset: that of the plan, or the run's own where a variant changes it."""
+    planned = plan[request.varies or request.name]
+    if not request.varies:
+        return planned["split"]
+    there = compose(planned["compose"].split(), conf)
+    same = cells.digest(sections, cells.SPLIT) == cells.digest(there, cells.SPLIT)
+    return planned["split"] if same else request.name
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_bytes()) if path.is_file() else None) or {}
+
+
+def _dump(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, HEAD + yaml.safe_dump(content, sort_keys=False, width=1000))

@@ -1,0 +1,108 @@
+"""Asking for runs of a paper, running them, and bringing plans and lists up to date: the work of stages/launch.py."""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from stages.longtail.configuration.messages import suggest
+from stages.longtail.console.errors import Interrupted, UserError
+from stages.longtail.papers import asked, plan, published
+from stages.longtail.papers.asked import Request
+
+
+def update(papers: Path, conf: Path) -> list[str]:
+    """Write plan.yaml, params.yaml and dvc.yaml of every paper, and the params.yaml of their data sets and subsets.
+
+    Returns a line for each run that was asked for and that no row needs any more: its entry is gone, its results stay.
+    """
+    gone: list[str] = []
+    splits: dict[str, str] = {}
+    for path in published.files(papers):
+        folder = path.parent
+        planned = plan.build(published.read(path, conf).assign(paper=folder.name), conf, splits)
+        plan.write(folder, planned)
+        shutil.copyfile(papers / "template.yaml", folder / "dvc.yaml")
+        requests = asked.read(folder)
+        left = [name for name, request in requests.items() if (request.varies or name) not in planned]
+        gone += [f"{folder}: {name} was asked for, but no row needs it: its entry is gone" for name in left]
+        asked.write(folder, {name: requests[name] for name in requests if name not in left}, conf)
+    if not splits:
+        raise UserError(f"{papers} has no paper: a paper is a folder in it with published.csv and about.md")
+    asked.write_subsets(papers, conf)
+    return gone
+
+
+def folder_of(papers: Path, paper: str) -> Path:
+    """The folder of a paper. Raises UserError with the name that was meant."""
+    known = [path.parent.name for path in published.files(papers)]
+    if paper not in known:
+        raise UserError(f"{papers} has no paper '{paper}'{suggest(paper, known)}")
+    return papers / paper
+
+
+def listing(folder: Path) -> list[str]:
+    """A line for each run: its name, its seeds, and whether it is recorded, asked for, or neither."""
+    planned, requests = plan.read(folder), asked.read(folder)
+    lines = []
+    for name in [*planned, *(name for name in requests if name not in planned)]:
+        seeds = requests[name].seeds if name in requests else plan.seeds_of(planned[name]["compose"].split())
+        recorded = (folder / "metrics" / name / "metrics.json").is_file()
+        state = "not asked for" if name not in requests else "recorded" if recorded else "asked for"
+        lines.append(f"{state:<13}  {name}  seeds {','.join(map(str, seeds))}")
+    return lines
+
+
+def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Sequence[str]) -> list[Request]:
+    """The requests that these names stand for: of runs of the plan, of variants that were asked for before, or of a
+    new variant. A name with * or ? stands for all that it matches.
+
+    Args:
+        folder: that of the paper.
+        names: as on the command line.
+        seeds: those that the runs should have; without any, those that they have or that the plan has.
+        changes: parameters that a new variant changes, such as representation.mixing.beta=0.5.
+    """
+    planned, there = plan.read(folder), asked.read(folder)
+    known = [*planned, *(name for name in there if name not in planned)]
+    found: dict[str, Request] = {}
+    for name in names:
+        matching = fnmatch.filter(known, name) if set(name) & set("*?") else [name]
+        if not matching or matching[0] not in known:
+            raise UserError(f"{folder.name} has no run '{name}'{suggest(name, known)}")
+        for run in matching:
+            base = there.get(run) or Request(run, tuple(plan.seeds_of(planned[run]["compose"].split())))
+            request = base
+            if changes:
+                if run not in planned:
+                    raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
+                varied = asked.variant_name(run, changes)
+                request = there.get(varied) or Request(varied, base.seeds, run, tuple(changes))
+            found[request.name] = Request(
+                request.name, tuple(sorted(seeds)) or request.seeds, request.varies, request.changes, request.older
+            )
+    return list(found.values())
+
+
+def run(papers: Path, paper: str, names: Sequence[str]) -> bool:
+    """Run what was asked for and is not recorded; True if all of it is. What is done is not done again."""
+    there = asked.read(papers / paper)
+    targets = [f"{paper}/dvc.yaml:{'older' if there[name].older else 'run'}@{name}" for name in names]
+    # Several may run at once in one folder: each waits while another one writes down what it has done.
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "repro", "--keep-going", *targets]
+    with subprocess.Popen(command) as process:  # which waits for DVC's end, whatever happens
+        try:
+            return process.wait() == 0
+        except Interrupted as stopped:
+            if str(stopped) != "SIGINT":  # Ctrl-C comes to all of them by itself
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
+            raise
