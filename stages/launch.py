@@ -59,11 +59,11 @@ def main() -> None:
     print(f"{folder / 'params.yaml'} has {', '.join(names)}", flush=True)
     if args.only_enter:
         return
-    whole = launching.run(papers, args.paper, names)
+    failed = launching.run(papers, args.paper, names)
     tables_command.write(papers, [args.paper], args.conf)
     print("\n".join(published_revision.write("published", args.reports, args.conf, Path("params.yaml"))))
-    if not whole:
-        raise UserError("not all of it was run: what failed is said above; the same command goes on")
+    if failed:
+        raise UserError(f"not run, for what is said above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

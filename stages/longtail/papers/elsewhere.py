@@ -19,7 +19,7 @@ from stages.longtail.configuration import cells
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import digest, read_csv, read_json, write_json, write_text
-from stages.longtail.papers import asked, epochs, published
+from stages.longtail.papers import asked, epochs, plan, published
 from stages.longtail.papers.parameters import Experiment
 from stages.longtail.provenance import revision
 
@@ -52,10 +52,10 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
     requests = asked.read(papers / paper)
     for name in runs:
         if name not in requests:
-            hint = suggest(name, requests) if requests else ""
-            raise UserError(
-                f"{name} was not asked for{hint}: python -m stages.launch {paper} {name} --only-enter enters it"
-            )
+            planned = plan.read(papers / paper)
+            if name not in planned:
+                raise UserError(f"{paper} has no run '{name}'{suggest(name, [*requests, *planned])}")
+            raise UserError(f"{name} was not asked for: python -m stages.launch {paper} {name} --only-enter enters it")
     names = runs or [name for name in requests if not (papers / paper / "metrics" / name / "metrics.json").is_file()]
     if not names:
         raise UserError(f"every run of {paper} that was asked for has results: name those to run again")

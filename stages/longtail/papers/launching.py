@@ -91,12 +91,19 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
     return list(found.values())
 
 
-def run(papers: Path, paper: str, names: Sequence[str]) -> bool:
-    """Run what was asked for and is not recorded; True if all of it is. What is done is not done again."""
+def run(papers: Path, paper: str, names: Sequence[str]) -> list[str]:
+    """Run what was asked for and is not recorded, one after the other; what is done is not done again.
+
+    Returns the names of the runs that failed, which do not keep the others from being run.
+    """
     there = asked.read(papers / paper)
-    targets = [f"{paper}/dvc.yaml:{'older' if there[name].older else 'run'}@{name}" for name in names]
+    targets = {name: f"{paper}/dvc.yaml:{'older' if there[name].older else 'run'}@{name}" for name in names}
+    return [name for name, target in targets.items() if not _repro(papers, target)]
+
+
+def _repro(papers: Path, target: str) -> bool:
     # Several may run at once in one folder: each waits while another one writes down what it has done.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "repro", "--keep-going", *targets]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "repro", target]
     with subprocess.Popen(command) as process:  # which waits for DVC's end, whatever happens
         try:
             return process.wait() == 0

@@ -33,10 +33,10 @@ def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
     """These runs of the paper whose folder this is, each with its results, or None where it was not run."""
     result: dict[str, Run | None] = {}
     for name in names:
-        metrics = folder / "metrics" / name / "metrics.json"
+        metrics, classes = (folder / "metrics" / name / file for file in ("metrics.json", "per_class.csv"))
         result[name] = None
-        if metrics.is_file():
-            result[name] = Run(_json(metrics), read_csv(metrics.with_name("per_class.csv")))
+        if metrics.is_file() and classes.is_file():  # one alone: its evaluation was interrupted
+            result[name] = Run(_json(metrics), read_csv(classes))
     return result
 
 
