@@ -1,49 +1,51 @@
-# make repro  set up and run the pipeline        make test  set up and run the tests
-# make tables  the papers' tables, from what is in git  make published  the revision for dvc metrics diff published
-# make plans   the papers' plans and lists of runs, from published.csv and conf/
-# make lint   ruff and mypy                      make benchmark  speed and memory, printed
-# make lock   resolve requirements.in into requirements.txt
 PYTHON ?= python3
+TORCH ?=  # make setup TORCH=cpu: torch without the 2 GB of GPU libraries
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test tables published plans lint benchmark lock setup clean
+.PHONY: help repro test tables published plans lint benchmark lock setup clean
 
-repro: setup
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: setup  ## run the pipeline, and show its result
 	dvc repro
+	@echo && awk '/^\|/ {table = 1} table && !/^\|/ {exit} {print}' reports/table.md
+	@echo && echo "More: reports/table.md; dvc plots show draws it. Next: dvc exp run -S method=mfw, then dvc metrics diff"
 
-test: setup  ## a file stays in one process: its tests may share a clone
+# A test file stays in one process: its tests may share a clone.
+test: setup  ## run the tests
 	pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-tables: setup
+tables: setup  ## write the papers' tables from what is in git
 	python -m stages.tables
 	python -m stages.tables --papers
 
-published: setup
+published: setup  ## tag the revision whose metrics are the papers' numbers
 	python -m stages.longtail.papers.published_revision
 
-plans: setup
+plans: setup  ## write the papers' plans and lists of runs from published.csv and conf/
 	python -m stages.launch --update
 
-lint: setup
+lint: setup  ## check the code with ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
 
-benchmark: setup
+benchmark: setup  ## print speed and memory
 	python -m tests.benchmarks.training
 	python -m tests.benchmarks.recipes
 
-lock: setup
+lock: setup  ## resolve requirements.in into requirements.txt
 	uv pip compile -q requirements.in --universal --python-version 3.11 --no-header --output-file requirements.txt
 
-setup: .venv/ready  ## .venv with everything in requirements.txt
+setup: .venv/ready  ## make .venv with everything in requirements.txt
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
-	uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirements requirements.txt
+	uv pip install --quiet --compile-bytecode --python .venv/bin/python $(if $(strip $(TORCH)),--torch-backend $(strip $(TORCH)) --constraint requirements.txt --requirements requirements.in,--requirements requirements.txt)
 	touch $@
 
-clean:  ## what a stage can make again; the DVC cache stays
+clean:  ## remove what a stage can make again; the DVC cache stays
 	rm -rf .scratch data/raw data/splits data/representation data/classifier dvc_plots

@@ -48,6 +48,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_runs_to_the_end_twice_the_same_and_as_no_other(
     method: str, carry_out: Callable[..., Path], seen: Path

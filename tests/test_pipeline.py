@@ -20,6 +20,8 @@ from conftest import ROOT, composed
 
 from stages.longtail.configuration import parameters
 
+pytestmark = pytest.mark.slow
+
 ENV = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -13,6 +13,8 @@ from conftest import Workplace, tiny
 
 from stages.longtail.files.artifacts import digest
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 8
 
 

@@ -1,0 +1,119 @@
+"""Every command in README and docs parses: its program knows the options, and conf/ composes what it sets."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from stages.longtail.configuration import parameters
+from stages.longtail.configuration.composition import compose
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = ("dvc ", "make", "python -m ", "pytest")
+# Words of a command that stand for a person's own, and what to try instead.
+STANDS_FOR = {"PAPER": "switching", "NAME": "mfw", "METHOD": "mfw", "FOLDER": "sent", "DIR": "images", "REV": "HEAD"}
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Commands in indented and fenced blocks, and in backquotes, without prompts, comments and outputs."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = [line.strip().removeprefix("$ ") for line in text.splitlines() if line.startswith("    ")]
+    for fenced in re.findall(r"^```(?:bash|console|sh)?\n(.*?)^```", text, re.M | re.S):
+        blocks += [line.removeprefix("$ ") for line in fenced.splitlines()]
+    quoted = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+    for line in [*blocks, *quoted]:
+        for part in re.split(r" && |, then |; ", line.split("  #")[0]):
+            if part.startswith(PROGRAMS) and (part != "make" and "..." not in part):
+                yield part.strip()
+
+
+FOUND = sorted({(page.relative_to(ROOT).as_posix(), command) for page in PAGES for command in commands(page)})
+
+
+class Parsed(Exception):
+    """The arguments were understood; nothing is to run."""
+
+
+def words(command: str) -> list[str]:
+    found = shlex.split(command)
+    return [
+        STANDS_FOR.get(word, re.sub(r"=([A-Z]+)$", lambda m: "=" + STANDS_FOR.get(m[1], m[1]), word)) for word in found
+    ]
+
+
+@pytest.mark.parametrize(("page", "command"), FOUND)
+def test_a_documented_command_parses(page: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *rest = words(command)
+    if program == "make":
+        named = [word for word in rest if "=" not in word]
+        assert set(named) <= TARGETS
+    elif program == "pytest":
+        assert all((ROOT / word.split("::")[0]).exists() for word in rest if "/" in word)
+    elif program == "dvc":
+        from dvc.cli import parse_args
+
+        parse_args(rest)  # raises where an option is unknown
+        if rest[:2] == ["exp", "run"]:
+            composes([value for flag, value in itertools.pairwise(rest) if flag in ("-S", "--set-param")], tmp_path)
+    else:
+        module, *arguments = rest[1:]
+        if module.startswith("stages"):
+            understood(module, arguments, monkeypatch)
+        else:
+            assert ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file()
+
+
+def composes(settings: list[str], tmp_path: Path) -> None:
+    """Each choice of a sweep gives parameters that are accepted."""
+    sweeps = [
+        (key, value.split(","))
+        for key, value in (one.split("=", 1) for one in settings)
+        if re.fullmatch(r"[\w,]+", value)
+    ]
+    longest = max((len(values) for _, values in sweeps), default=1)
+    for number in range(longest):
+        chosen = [one for one in settings if one.split("=", 1)[0] not in dict(sweeps)]
+        chosen += [f"{key}={values[min(number, len(values) - 1)]}" for key, values in sweeps]
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(compose(chosen, ROOT / "conf")))
+        parameters.load(path)
+
+
+def understood(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module's own parser takes the arguments; what comes after it does not run."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(self: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
+        parse(self, *args, **kwargs)  # type: ignore[call-overload]
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    try:
+        importlib.import_module(module).main()
+    except Parsed:
+        pass
+    except SystemExit as stop:
+        assert stop.code == 0, "--help"
+
+
+def test_commands_are_found() -> None:
+    assert len(FOUND) > 20
+    assert ("README.md", "dvc exp run -S method=tau_norm") in FOUND
+
+
+def test_links_between_pages_hold() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
