@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from stages.longtail.console import errors
+from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import explanation, methods
 
 
@@ -21,13 +22,16 @@ def main() -> None:
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--axes", action="store_true", help="list the settings of each method instead")
     other.add_argument("--rows", nargs="?", const="", metavar="PAPER", help="list the papers' rows instead")
+    other.add_argument("--page", type=Path, metavar="FILE", help="write the lists in docs/methods.md again")
     for folder, default in (("conf", "conf"), ("papers", "reports/papers")):
         parser.add_argument(f"--{folder}", type=Path, default=Path(default), help=f"folder ({default})")
     args = parser.parse_args()
-    if args.method and (args.axes or args.rows is not None):
-        parser.error("a method's name goes with neither --axes nor --rows")
+    if args.method and (args.axes or args.rows is not None or args.page):
+        parser.error("a method's name goes with none of --axes, --rows and --page")
     if args.method:
         print(explanation.explain(args.method, args.conf, args.papers))
+    elif args.page:
+        write_text(args.page, methods.page(args.page.read_text(), args.conf, args.papers))
     elif args.axes:
         print(methods.axes(args.conf))
     elif args.rows is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def axes(conf: Path) -> str:
             }
         )
     return pd.DataFrame(lines).to_markdown(index=False)
+
+
+def page(text: str, conf: Path, folder: Path) -> str:
+    """docs/methods.md with its two tables, those of `table` and `axes`, made again."""
+    parts = re.split(r"^(?:\|.*\n)+", text, flags=re.M)
+    if len(parts) != 3:
+        raise UserError(f"expected a page with two tables, found {len(parts) - 1}")
+    return f"{parts[0]}{table(conf, folder)}\n{parts[1]}{axes(conf)}\n{parts[2]}"
 
 
 def tables(folder: Path) -> dict[str, str]:
