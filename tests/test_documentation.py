@@ -11,12 +11,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 
-from stages.longtail.configuration import parameters
+from stages.longtail.configuration import cells, parameters
 from stages.longtail.configuration.composition import compose
+from stages.longtail.evaluation import intervals, rounding
+from stages.longtail.papers import published
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = ("dvc ", "make", "python -m ", "pytest")
@@ -111,6 +115,29 @@ def understood(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatc
 def test_commands_are_found() -> None:
     assert len(FOUND) > 20
     assert ("README.md", "dvc exp run -S method=tau_norm") in FOUND
+
+
+def test_the_readme_is_short_and_its_numbers_are_those_recorded() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    rows = re.findall(
+        r"^\| `(\w+)` 1 \| `(\w+)`.* \| ([\d.]+) \(([\d.]+) to ([\d.]+)\) \| ([\d.]+) \| ([-+][\d.]+) \|$", text, re.M
+    )
+    assert len(rows) == 7
+    for paper, method, *shown in rows:
+        folder = cells.PAPERS / paper / f"metrics/cifar10-exp-100-{method}"
+        accuracy = json.loads((ROOT / folder / "metrics.json").read_text())["acc"]["all"]
+        classes = pd.read_csv(ROOT / folder / "per_class.csv").sort_values("class")
+        labels = np.repeat(np.arange(10), 1000)  # the interval asks only how many images of each class are right
+        right = np.arange(10_000) % 1000 < np.repeat(classes.accuracy.to_numpy() * 10, 1000).round()
+        interval = intervals.of_run(np.where(right, labels, -1)[None], labels, classes.shot.tolist())["all"]
+        printed = published.read(ROOT / cells.PAPERS / paper / "published.csv", ROOT / "conf")
+        printed = printed[(printed.table == 1) & (printed.method == method) & (printed.overrides == "")]
+        printed = printed[(printed.dataset == "cifar10") & (printed.ratio == 100) & (printed.profile == "exp")]
+        assert printed.value.tolist() == [float(shown[3])]
+        found = [accuracy, interval.low, interval.high, float(shown[3])]
+        signed = rounding.text(accuracy - float(shown[3]), 1, sign=True)
+        assert [*(rounding.text(value, 1) for value in found), signed] == shown, method
 
 
 def test_links_between_pages_hold() -> None:
