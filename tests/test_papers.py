@@ -21,6 +21,7 @@ import yaml
 from conftest import ROOT
 from test_pipeline import ENV, call, ran
 
+from stages.longtail.evaluation import rounding
 from stages.longtail.papers import methods
 
 COLUMNS = (ROOT / "reports/papers/switching/published.csv").read_text().splitlines()[0]
@@ -104,12 +105,11 @@ def pages(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in (*papers.glob("toy/*"), *papers.glob("*.*")) if path.is_file()}
 
 
-def points(folder: Path, number: int) -> tuple[list[float], list[float]]:
-    """x and y in the picture of the scoreboard's figure: 1 the filled points of the first paper, 2 its rings."""
-    picture = (folder / "reports/papers/ours_against_published.svg").read_text()
-    group = picture.split(f'<g id="PathCollection_{number}">')[1].split("</g>\n   </g>")[0]
-    found = re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', group)
-    return [float(x) for x, _ in found], [float(y) for _, y in found]
+def points(folder: Path, kind: str) -> list[float]:
+    """x in the picture of the scoreboard's figure, run by run. kind: last, best or printed."""
+    picture = (folder / "reports/papers/scoreboard_light.svg").read_text()
+    found = re.findall(rf'<g id="{kind}-\d+">.*?<use [^>]*x="([-\d.]+)"', picture, re.S)
+    return [float(x) for x in found]
 
 
 def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
@@ -122,12 +122,7 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     assert missing.startswith("toy: 6 runs missing") and missing.count("python -m stages.launch toy ") == 6
     tables(paper, "--papers")
     empty = (toy / "table1.md").read_text()
-    assert (
-        "| Joint" in empty
-        and "- (60.0)" in empty
-        and "(42.0)" in empty
-        and "`toy` (3 epochs); none of its 6 cells" in empty
-    )
+    assert "Nobody ran a number of this table yet. It prints 7 " in empty and "a preset runs 6." in empty
 
     # One cell by its printed command, then all: what is done is not done again.
     output = launch(paper, "toy", FIRST)
@@ -169,17 +164,17 @@ def test_a_paper_from_its_grid_to_its_tables(paper: Path) -> None:
     cell = cells.loc[("Joint", 20)]
     assert (cell["last"], cell.best, cell.published) == (ours["acc"]["all"], ours["best"]["all"], 60.0)
     page = (paper / "reports/papers/toy/table1.md").read_text()
-    assert f"{ours['acc']['all']:.1f} (60.0, {ours['acc']['all'] - 60:+.1f}) !" in page
+    last = ours["acc"]["all"]
+    assert f"{rounding.text(last, 1)} (60.0, {rounding.text(last - 60, 1, sign=True)}) !" in page
+    assert page.index("| Joint") < page.index("(42.0)"), "rows that were run come first"
     assert "best test epoch" in page and "6 of 6 cells were run" in page
-    assert "ours" in (paper / "reports/papers/toy/table1.tex").read_text()
-    # The figure: a filled point and a ring for each cell that was run.
+    assert "reproduced" in (paper / "reports/papers/toy/table1.tex").read_text()
+    # The figure: a dumbbell for each run, all on one axis.
     run = cells[cells["last"].notna()]
-    for number, which in ((1, "last"), (2, "best")):
-        x, y = points(paper, number)
-        assert len(x) == len(run) == 6
-        assert np.corrcoef(x, run.published)[0, 1] > 1 - 1e-6, "in the order of the table, at their published values"
-        assert np.corrcoef(y, run[which])[0, 1] < -1 + 1e-6, "the picture's y points down"
-    assert re.search(r"toy.*\| 1 +\| 7 +\| 6 +\| 6 ", (paper / "reports/papers/README.md").read_text())
+    x = np.array([points(paper, kind) for kind in ("printed", "last", "best")])
+    assert x.shape == (3, 6)
+    assert np.corrcoef(x.ravel(), np.ravel([run.published, run["last"], run.best]))[0, 1] > 1 - 1e-6
+    assert re.search(r"toy.*\| 6 of 6 +\| 6 of 6 ", (paper / "reports/papers/README.md").read_text())
     before = pages(paper)
     tables(paper, "--papers")
     assert pages(paper) == before

@@ -1,4 +1,4 @@
-"""A paper's tables, laid out as printed, ours beside the published number: Markdown, LaTeX and csv."""
+"""A paper's tables as printed, the reproduced number beside the published one: Markdown, LaTeX and csv."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import results
 
@@ -25,21 +26,28 @@ def write(paper: str, cells: pd.DataFrame, folder: Path) -> None:
 
 
 def markdown(paper: str, number: int, cells: pd.DataFrame, grid: pd.DataFrame) -> str:
+    if cells["last"].isna().all():
+        runnable = int((cells.run != "").sum())
+        return (
+            f"# {paper}, table {number}\n\nNobody ran a number of this table yet. It prints {len(cells)} "
+            f"([csv](table{number}.csv)), of which a preset runs {runnable}.\n"
+        )
     table = grid.to_markdown(index=False, disable_numparse=True)
     return f"# {paper}, table {number}\n\n{table}\n\n{caption(cells)}\n"
 
 
 def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Rows and columns as printed; a row that was run stands twice, by its last and by its best test epoch."""
+    """Columns and rows as printed, but that rows which were run come first, each by its last and best test epoch."""
     heads = [name for name in HEADERS if (cells.groupby("row", sort=False)[name].nunique(dropna=False) > 1).any()]
     cells = cells.assign(column=[_column(cell, heads) for _, cell in cells.iterrows()])
     columns = cells.column.unique()
     lines = []
-    for row, mine in cells.groupby("row", sort=False):
+    rows = sorted(cells.groupby("row", sort=False), key=lambda one: bool(one[1]["last"].isna().all()))
+    for row, mine in rows:
         ran = mine["last"].notna().any()
         for which, name in SELECTIONS.items() if ran else [("last", "")]:
             shown = {cell.column: text(cell, which) for _, cell in mine.iterrows()}
-            lines.append({"row": row, "ours": name, **{column: shown.get(column, "") for column in columns}})
+            lines.append({"row": row, "reproduced": name, **{column: shown.get(column, "") for column in columns}})
     return pd.DataFrame(lines)
 
 
@@ -49,14 +57,17 @@ def _column(cell: pd.Series, heads: list[str]) -> str:
 
 
 def text(cell: pd.Series, which: str) -> str:
-    """ours ± std (published, difference), with a ! where the difference is over the tolerance."""
+    """Reproduced ± std (published, difference), with a ! where the difference is over the tolerance."""
     digits = _digits(cell)
+    printed = rounding.text(cell.value, digits)
     if pd.isna(cell[which]):
-        return f"- ({cell.value:.{digits}f})" if cell.run else f"({cell.value:.{digits}f})"
-    std = "" if pd.isna(cell[f"{which}_std"]) else f" ± {cell[f'{which}_std']:.{digits}f}"
+        return f"- ({printed})" if cell.run else f"({printed})"
+    std = "" if pd.isna(cell[f"{which}_std"]) else f" ± {rounding.text(cell[f'{which}_std'], digits)}"
     mark = "" if results.within(cell.to_frame().T, which).iloc[0] else " !"
     difference = cell[which] - cell.value
-    return f"{cell[which]:.{digits}f}{std} ({cell.value:.{digits}f}, {difference:+.{digits}f}){mark}"
+    return (
+        f"{rounding.text(cell[which], digits)}{std} ({printed}, {rounding.text(difference, digits, sign=True)}){mark}"
+    )
 
 
 def _digits(cell: pd.Series) -> int:
@@ -72,7 +83,7 @@ def caption(cells: pd.DataFrame) -> str:
     kinds = runnable[["protocol", "schedule"]].drop_duplicates().itertuples(index=False)
     protocols = ", ".join(f"`{kind.protocol}` ({kind.schedule} epochs)" for kind in kinds)
     lines = [
-        f"Data: {data}. Ours: ours ± standard deviation over seeds (published, ours - published); `!` where the "
+        f"Data: {data}. A cell: reproduced ± standard deviation over seeds (published, difference); `!` where the "
         "difference is over max(1.0, 2 standard deviations), in points of accuracy; for other measures the 1.0 is 0.01 "
         "of a fraction, or a tenth of the number. `-`: not run yet; a number alone in brackets: copied by the paper "
         "from elsewhere, a method that is not ours, or one that needs weights that are not at hand.",

@@ -1,0 +1,72 @@
+"""The scoreboard counts runs and numbers once, and its figure has what is known of each run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.longtail.papers import scoreboard, scoreboard_figure
+
+
+def cells(*rows: tuple[object, ...], paper: str = "toy") -> pd.DataFrame:
+    names = ["table", "run", "value", "last", "last_std", "best"]
+    fixed = {"paper": paper, "group": "all", "measure": "top1", "best_std": float("nan"), "tolerance": 1.0}
+    return pd.DataFrame(rows, columns=names).assign(**fixed)
+
+
+NAN = float("nan")
+TWICE = cells(
+    (1, "a", 70.0, 70.5, NAN, 73.0),  # within by the last epoch alone
+    (2, "a", 70.0, 70.5, NAN, 73.0),  # the same number again
+    (1, "b", 80.0, 75.0, NAN, 81.0),  # within by the best alone, and between the two
+    (1, "c", 60.0, NAN, NAN, NAN),  # not run
+    (1, "", 50.0, NAN, NAN, NAN),  # copied from elsewhere
+)
+
+
+def test_what_tables_repeat_counts_once() -> None:
+    assert scoreboard.counts(TWICE) == {
+        "runs": "2 of 3",
+        "numbers": "2 of 3",
+        "within, last epoch": "1 of 2, 2.8 apart",  # (0.5 + 5) / 2, half-way away from zero
+        "within, best test epoch": "1 of 2, 2.0 apart",
+    }
+
+
+def test_runs_of_two_papers_that_share_a_name_are_two(tmp_path: Path) -> None:
+    other = cells((1, "a", 71.0, 70.0, NAN, 70.0), paper="other")
+    scoreboard.write({"toy": TWICE, "other": other}, tmp_path)
+    assert re.search(r"\| all +\| 3 of 4 +\| 3 of 4 ", (tmp_path / "README.md").read_text())
+    assert "Of\n3 published numbers 1 are above" in (tmp_path / "README.md").read_text()
+
+
+def test_the_figure_has_a_dumbbell_a_run_in_both_modes(tmp_path: Path) -> None:
+    text = scoreboard_figure.write({"toy": TWICE}, tmp_path)
+    for mode in ("light", "dark"):
+        picture = (tmp_path / f"scoreboard_{mode}.svg").read_text()
+        assert f"scoreboard_{mode}.svg" in text
+        for kind in ("last", "best", "printed"):
+            assert len(re.findall(rf'<g id="{kind}-\d+">', picture)) == 2
+    before = picture
+    scoreboard_figure.write({"toy": TWICE}, tmp_path)
+    assert (tmp_path / "scoreboard_dark.svg").read_text() == before
+
+
+def test_nothing_run_gives_no_figure(tmp_path: Path) -> None:
+    assert scoreboard_figure.write({"toy": TWICE[TWICE["last"].isna()]}, tmp_path) == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_interval_is_of_seeds_or_else_of_test_images(tmp_path: Path) -> None:
+    folder = tmp_path / "toy/metrics/b"
+    folder.mkdir(parents=True)
+    (folder / "metrics_more.json").write_text(json.dumps({"ci95_images": {"all": {"low": 74.0, "high": 76.5}}}))
+    seeds = cells((1, "s", 70.0, 70.0, 0.4, 71.0))
+    found = scoreboard_figure.rows({"toy": pd.concat([TWICE, seeds])}, tmp_path).set_index("run")
+    assert found.loc["a", ["low", "high"]].isna().all()
+    assert found.loc["b", ["low", "high"]].tolist() == [74.0, 76.5]
+    assert found.loc["s", ["low", "high"]].tolist() == pytest.approx([69.2, 70.8])
