@@ -55,6 +55,8 @@ def check(path: Path, state: State, session: Session, branch: int) -> None:
             )
     if session.params.runtime.regularity and "regularity" not in state:
         raise UserError(f"{path} has no events, which runtime.regularity asks for: run the represent stage again")
+    if session.params.runtime.observe and "observed" not in state:
+        raise UserError(f"{path} has nothing observed, which runtime.observe asks for: run the represent stage again")
     if state["epoch"] != branch:
         raise UserError(
             f"{path} stopped at epoch {state['epoch']}, but representation.branch says {branch}: run the represent "

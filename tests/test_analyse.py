@@ -15,12 +15,14 @@ from inprocess import alter, files, ok, start
 from stages.longtail.configuration import cells
 
 METHODS = ("joint", "cbs", "cbs_rrs", "tau_norm", "switching", "cw_ldam")
+OBSERVED = "runtime.observe=[accuracy,loss,feature_gradient,head_gradient]"
+WATCHED = {"joint": ("runtime.regularity=true", OBSERVED), "cbs": (OBSERVED,)}
 DRAWN = {
-    "balance": ["figure3_gain"],
+    "balance": ["figure2_loss", "figure3_gain"],
     "decoupling": ["figure1_accuracy", "figure2_tau", "figure2_weight_norms", "figure3_sampling"],
-    "end_to_end": ["figure2_correlation", "figure3_classifier", "figure7_singular_values"],
-    "procrustean": ["figure7_deviation"],
-    "switching": ["figure3_test_accuracy", "figure7_events", "table12_irregularity"],
+    "end_to_end": ["figure2_correlation", "figure3_classifier", "figure6_gradient_norm", "figure7_singular_values"],
+    "procrustean": ["figure1_progress", "figure4_feature_gradient", "figure7_deviation"],
+    "switching": ["figure3_test_accuracy", "figure4_learning_speed", "figure7_events", "table12_irregularity"],
 }
 
 
@@ -34,8 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
     shared, room = root / "reports/papers/data", root / "reports/papers/procrustean"
     entries = {}
     for method in METHODS:
-        events = ["runtime.regularity=true"] if method == "joint" else []
-        overrides, name = [f"method={method}", *SHORT, *events], f"digits-exp-20-{method}"
+        overrides, name = [f"method={method}", *SHORT, *WATCHED.get(method, ())], f"digits-exp-20-{method}"
         folder = tmp_path_factory.mktemp(method)
         shutil.copytree(split_digits / "data/raw", folder / "data/raw")
         (folder / "params.yaml").write_text(yaml.safe_dump(composed(*overrides)))
@@ -92,6 +93,9 @@ def test_every_figure_of_a_paper_s_runs(papers: Path, capsys: pytest.CaptureFixt
     events = read("switching", "figure7_events")
     assert events.images.sum() == events.drop_duplicates("class")["count"].sum()
     assert events.learned.max() <= 9 and (events.epochs == 9).all()
+    losses = read("balance", "figure2_loss")
+    assert set(losses.run) == {f"procrustean/digits-exp-20-{method}" for method in WATCHED}
+    assert (losses.groupby(["run", "class"]).epoch.count() == 9).all() and losses["class"].nunique() == 10
 
 
 def test_the_same_bytes_again_and_other_runs_stay(papers: Path) -> None:
@@ -132,7 +136,9 @@ def test_the_current_experiment(trained: Workplace) -> None:
     for paper in DRAWN:
         assert start("analyse", paper, "--experiment") is None
     found = {path.relative_to("reports/analyses").as_posix() for path in Path("reports/analyses").rglob("*.svg")}
-    kept = {"figure3_gain", "figure7_events", "table12_irregularity"}  # they need a baseline, or events
+    # These need a baseline, events, or what was observed.
+    kept = {"figure3_gain", "figure7_events", "table12_irregularity", "figure1_progress", "figure4_learning_speed"}
+    kept |= {"figure4_feature_gradient", "figure2_loss", "figure6_gradient_norm"}
     assert found == {
         f"{paper}/{stem}-digits-exp-20.svg" for paper, stems in DRAWN.items() for stem in stems if stem not in kept
     }

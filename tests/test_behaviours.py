@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from inprocess import CLASSIFIER, REPRESENTATION, ok, start
+from inprocess import CLASSIFIER, REPRESENTATION, ok, refused, start
 
 from stages.longtail.training import checkpoint
 from stages.longtail.training.one_stream import OneStream
@@ -159,6 +159,47 @@ def test_events_of_two_seeds_are_averaged_over_them(carry_out: Run) -> None:
     for label in range(10):
         covariance = np.cov(events[:, runs[0]["labels"] == label], bias=True)
         assert classes["f_norm"][label] == pytest.approx(np.linalg.norm(covariance), rel=1e-4)
+
+
+OBSERVED = "runtime.observe=[accuracy,loss,feature_gradient,head_gradient]"
+
+
+@pytest.mark.parametrize("method", ["switching", "crt", "bbn", "cw_ldam", "mfw", "cbs_rrs_rotation"])
+def test_observing_adds_to_the_checkpoint_and_changes_nothing(method: str, carry_out: Run) -> None:
+    plain, observed = carry_out(f"method={method}"), carry_out(f"method={method}", OBSERVED)
+    for path in (REPRESENTATION, CLASSIFIER):
+        before, after = state(plain, path), state(observed, path)
+        rows = after.pop("observed")
+        assert before.keys() == after.keys() and before["history"] == after["history"]
+        assert all(torch.equal(value, after["network"][name]) for name, value in before["network"].items())
+        assert [row["epoch"] for row in rows] == [row["epoch"] for row in after["history"]]
+        for name in ("accuracy", "classified", "loss", "feature_gradient", "head_gradient"):
+            values = torch.stack([row[name] for row in rows])
+            assert values.shape == (len(rows), 10) and torch.isfinite(values).all() and (values >= 0).all(), name
+    assert metrics(plain) == metrics(observed) and history(plain) == history(observed)
+
+
+def test_an_interrupted_run_observes_every_epoch_once(carry_out: Run) -> None:
+    whole = state(carry_out("method=joint", OBSERVED), REPRESENTATION)["observed"]
+    folder = carry_out("method=joint", OBSERVED)
+    for path in (folder / "data/representation").iterdir():
+        path.unlink()
+    for path in (folder / ".scratch").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    interrupt("represent", 4)
+    ok("represent")
+    resumed = state(folder, REPRESENTATION)["observed"]
+    assert len(resumed) == len(whole) == 9
+    for first, second in zip(whole, resumed, strict=True):
+        assert all(torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])) for name in first)
+
+
+def test_a_representation_that_was_not_observed_is_refused(carry_out: Run) -> None:
+    carry_out("method=switching")
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("observe: []", "observe: [loss]"))
+    refused("classify", "has nothing observed, which runtime.observe asks for")
 
 
 def interrupt(stage: str, epoch: int) -> None:

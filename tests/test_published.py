@@ -169,6 +169,12 @@ def test_metrics_of_the_current_experiment_are_those_in_its_table() -> None:
     assert f"| {metrics['acc']['all']:.1f} " in (ROOT / "reports/table.md").read_text()
 
 
+def test_a_recipe_counts_what_it_observes_and_is_unchanged_where_that_is_nothing() -> None:
+    before, none, some = {"mode": "fast"}, {"observe": []}, {"observe": ["loss"]}
+    digests = [cells.digest({"runtime": runtime}, ["runtime"]) for runtime in (before, none, some)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_dvc_reads_no_recipe_as_a_number() -> None:
     """Its yaml is 1.2, where 893884e2 is one; PyYAML writes that without quotes."""
     assert cells.key_of({"a": 43}) == "x1412e843"

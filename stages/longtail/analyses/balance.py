@@ -1,4 +1,4 @@
-"""Zhang et al. 2020: gain in accuracy over the two baselines, by class (Figure 3)."""
+"""Zhang et al. 2020: training loss of a head and a tail class (Figure 2), gain over the baselines (Figure 3)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from stages.longtail.analyses import drawing
-from stages.longtail.analyses.analysis import Analysis
+from stages.longtail.analyses import drawing, observed
+from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASELINES = {"joint": "RRS-Only", "cbs": "CBS-Only"}  # presets, and what section 4.3 calls them
+
+
+def class_losses(run: Run) -> pd.DataFrame | None:
+    """Figure 2: mean cross-entropy of each class's training images after each epoch, mean over seeds."""
+    return observed.curves(run, "loss")
+
+
+def draw_class_losses(frame: pd.DataFrame, figure: Figure) -> None:
+    """The tail class on the left, the head class on the right, as in the paper."""
+    order = observed.some(frame, 2)[::-1]
+    observed.draw_by_class(frame, figure, "loss", "mean training loss", order)
 
 
 def gains(runs: Sequence[Run]) -> pd.DataFrame:
@@ -51,6 +62,17 @@ def draw_gains(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 ANALYSES = (
+    Analysis(
+        "figure2_loss",
+        "Figure 2: training loss of a tail and a head class",
+        "Mean cross-entropy, nats, of the smallest and of the largest class after each epoch; of at most a 25th of the "
+        "training images, the same number of each class as far as it has them, not augmented; mean over seeds. In the "
+        "paper RRS is the preset `joint`, CBS is `cbs`.",
+        by_run(class_losses),
+        draw_class_losses,
+        needs="checkpoint",
+        size=(8, 3.6),
+    ),
     Analysis(
         "figure3_gain",
         "Figure 3: gain by class",

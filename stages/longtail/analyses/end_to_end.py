@@ -1,4 +1,4 @@
-"""Zhang 2021: channels before the classifier (Figure 2), its gradients (3), singular values by layer (7 and 11)."""
+"""Zhang 2021: channels before the classifier (Figure 2), its gradients (3 and 6), singular values by layer (7, 11)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.longtail.analyses import drawing
+from stages.longtail.analyses import drawing, observed
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 from stages.longtail.classification.classifier import Continue
 from stages.longtail.models import heads, resnet_cifar
 from stages.longtail.models.network import Network
-from stages.longtail.recipe.representation import LDAM
 from stages.longtail.training import losses
 
 if TYPE_CHECKING:
@@ -59,14 +58,10 @@ def draw_correlations(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def training_logits(run: Run, logits: Tensor, labels: Tensor) -> Tensor:
-    """The logits of training, Eq. 11: for LDAM scaled, the true class's less its margin; else as they are."""
-    classifier = run.classifier
-    loss = (classifier.loss if isinstance(classifier, Continue) else None) or run.representation.loss
-    if not isinstance(loss, LDAM):
-        return logits
-    margins = losses.ldam_margins(run.classes.sort_values("class")["count"].to_numpy(), loss.max_margin)
-    margin = torch.tensor(margins, dtype=logits.dtype, device=logits.device)[labels]
-    return loss.scale * (logits - F.one_hot(labels, logits.shape[1]) * margin[:, None])
+    """The logits as the loss of training adjusts them: for LDAM Eq. 11."""
+    loss = run.classifier.loss if isinstance(run.classifier, Continue) else None
+    counts = run.classes.sort_values("class")["count"].to_numpy()
+    return losses.adjustment(loss or run.representation.loss, counts, logits.device)(logits, labels)
 
 
 def class_gradients(weight: Tensor, by_class: list[Tensor]) -> dict[str, np.ndarray]:
@@ -141,6 +136,15 @@ def draw_classifier_learning(frame: pd.DataFrame, figure: Figure) -> None:
         drawing.by_class(axes, frame, column, legend=column == "weight_norm")
         axes.set_title(title)
         axes.set_ylim(0, 1.05 if "positives" in title else None)
+
+
+def gradient_curve(run: Run) -> pd.DataFrame | None:
+    """Figure 6: norm of the gradient for each class's weights after each epoch, mean over seeds."""
+    return observed.curves(run, "head_gradient")
+
+
+def draw_gradient_curve(frame: pd.DataFrame, figure: Figure) -> None:
+    observed.draw(frame, figure, {"head_gradient": "gradient norm"}, scale="log")
 
 
 def layers(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -235,6 +239,17 @@ ANALYSES = (
         draw_classifier_learning,
         needs="checkpoint",
         size=(8, 6),
+    ),
+    Analysis(
+        "figure6_gradient_norm",
+        "Figure 6: gradient norm over epochs",
+        "After each epoch: norm of the gradient of the mean cross-entropy over the training images for the weights of "
+        "the largest and of the smallest class; a class's images are represented by some of it, in all at most a 25th "
+        "of the training images, not augmented; mean over seeds.",
+        by_run(gradient_curve),
+        draw_gradient_curve,
+        needs="checkpoint",
+        size=(8, 3.6),
     ),
     Analysis(
         "figure7_singular_values",

@@ -1,4 +1,4 @@
-"""Ye et al. 2021: deviation of the features between training and test images (Figure 7)."""
+"""Ye et al. 2021: training accuracy and feature gradients by class (1, 3, 4), deviation of the features (Figure 7)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from stages.longtail.analyses import drawing
+from stages.longtail.analyses import drawing, observed
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 
@@ -64,7 +64,50 @@ def draw_deviations(frame: pd.DataFrame, figure: Figure) -> None:
     axes.set_ylim(bottom=0)
 
 
+def progress(run: Run) -> pd.DataFrame | None:
+    """Figures 1 and 3: training accuracy of each class after each epoch, percent, and the ratio of training images
+    classified into the class to those that it has; mean over seeds."""
+    frame = observed.curves(run, "accuracy", "classified")
+    return None if frame is None else frame.assign(accuracy=100 * frame.accuracy)
+
+
+def draw_progress(frame: pd.DataFrame, figure: Figure) -> None:
+    columns = {"accuracy": "training accuracy, percent", "classified": "classified into / images"}
+    observed.draw(frame, figure, columns)
+
+
+def feature_gradients(run: Run) -> pd.DataFrame | None:
+    """Figure 4: norm of the gradient for an image's features, averaged over the class's images; mean over seeds."""
+    return observed.curves(run, "feature_gradient")
+
+
+def draw_feature_gradients(frame: pd.DataFrame, figure: Figure) -> None:
+    observed.draw(frame, figure, {"feature_gradient": "feature gradient norm"})
+
+
 ANALYSES = (
+    Analysis(
+        "figure1_progress",
+        "Figures 1 and 3: training progress by class",
+        "After each epoch: training accuracy, percent, and the number of training images classified into the class "
+        "over the number that it has, of the largest and the smallest class; of at most a 25th of the training "
+        "images, the same number of each class as far as it has them, not augmented; mean over seeds.",
+        by_run(progress),
+        draw_progress,
+        needs="checkpoint",
+        size=(8, 5),
+    ),
+    Analysis(
+        "figure4_feature_gradient",
+        "Figure 4: feature gradients by class",
+        "After each epoch: norm of the gradient of an image's cross-entropy for its features where MFW mixes them "
+        "(after the second group of convolutions without MFW), averaged over the images of the largest and of the "
+        "smallest class; the images are those of Figure 1; mean over seeds.",
+        by_run(feature_gradients),
+        draw_feature_gradients,
+        needs="checkpoint",
+        size=(8, 3.6),
+    ),
     Analysis(
         "figure7_deviation",
         "Figure 7: feature deviation",

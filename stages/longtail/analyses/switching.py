@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from stages.longtail.analyses import drawing
+from stages.longtail.analyses import drawing, observed
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 from stages.longtail.evaluation import repeated
@@ -44,6 +44,16 @@ def draw_test_curve(frame: pd.DataFrame, figure: Figure) -> None:
             axes.axvline(mine.switch.iloc[0] + 0.5, color=colours[str(run)], linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", ylabel="test accuracy, percent")
     axes.legend()
+
+
+def learning_speed(run: Run) -> pd.DataFrame | None:
+    """Figures 4 to 6: training accuracy of each class after each epoch, percent, mean over seeds."""
+    frame = observed.curves(run, "accuracy")
+    return None if frame is None else frame.assign(accuracy=100 * frame.accuracy)
+
+
+def draw_learning_speed(frame: pd.DataFrame, figure: Figure) -> None:
+    observed.draw(frame, figure, {"accuracy": "training accuracy, percent"}, classes=4)
 
 
 def events(run: Run) -> pd.DataFrame | None:
@@ -107,6 +117,17 @@ ANALYSES = (
         "Test accuracy after each epoch, percent, mean over seeds; dotted: the switch.",
         by_run(test_curve),
         draw_test_curve,
+    ),
+    Analysis(
+        "figure4_learning_speed",
+        "Figures 4 to 6: learning speed by class",
+        "Training accuracy of four classes after each epoch, percent, from the largest to the smallest; of at most a "
+        "25th of the training images, the same number of each class as far as it has them, not augmented; mean over "
+        "seeds. The panels differ in learning rate or sampler as their runs do.",
+        by_run(learning_speed),
+        draw_learning_speed,
+        needs="checkpoint",
+        size=(8, 3.6),
     ),
     Analysis(
         "figure7_events",

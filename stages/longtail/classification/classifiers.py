@@ -94,7 +94,7 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
         return model
 
     result = session.train_seed(seed, phase, session.key_after(state, classifier), begin)
-    kept = {name: state[name] for name in ("history", "regularity") if name in state}
+    kept = {name: state[name] for name in ("history", "regularity", "observed") if name in state}
     return result | kept | {"head_history": result["history"]}
 
 
@@ -152,7 +152,7 @@ def _with_new_head(session: Session, seed: int, state: State) -> State:
 
 def _untrained(session: Session, model: network.Network, state: State) -> State:
     """A state whose head came without training."""
-    kept = {name: state[name] for name in ("history", "regularity") if name in state}
+    kept = {name: state[name] for name in ("history", "regularity", "observed") if name in state}
     tests = {f"test_{group}": value for group, value in session.test_accuracy(model).items()}
     return kept | {
         "epoch": state["epoch"],

@@ -111,6 +111,8 @@ def digest(sections: dict[str, Any], names: Iterable[str]) -> str:
         section = sections[name]
         if isinstance(section, dict):
             section = {key: value for key, value in section.items() if key not in UNCOUNTED.get(name, ())}
+            if name == "runtime" and not section.get("observe"):
+                section.pop("observe", None)  # nothing observed is the recipe of before it could be
         counted[name] = section
     return key_of(counted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -75,6 +76,15 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.labels_host)
+
+    def only(self, positions: np.ndarray) -> Batches:
+        """These images alone."""
+        part = copy.copy(self)
+        part.labels_host, part._rows = self.labels_host[positions], self._rows[positions]
+        part.labels = torch.from_numpy(part.labels_host).to(self._device)
+        if self.pixels is not None:
+            part.pixels = self.pixels[torch.from_numpy(positions).to(self._device)]
+        return part
 
     def draw(self, kind: Augment, count: int, random: np.random.Generator) -> np.ndarray:
         """The draws of `count` images, for `training`."""

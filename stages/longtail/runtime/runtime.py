@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stages.longtail.configuration.section import Count, Section
+from stages.longtail.configuration.section import Count, Items, Section
+
+Quantity = Literal["accuracy", "loss", "feature_gradient", "head_gradient"]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -19,3 +21,4 @@ class Runtime(Section):
     mode: Literal["bitwise", "fast"] = "bitwise"  # the same bits each time, or whatever kernels are fastest
     at_once: Count | None = None  # seeds, with the results of each alone; null: 8 on a GPU if small images, else 1
     regularity: bool = False  # count each training image's learned and forgotten events (`switching` appendix A)
+    observe: Items[Quantity] = ()  # what to look at after every epoch, by class: see training/observation.py

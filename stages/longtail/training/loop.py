@@ -6,7 +6,7 @@ Nothing in an epoch asks the device for a value (but for whitening's eigenvalues
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, assert_never
 
@@ -19,9 +19,10 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network, place
 from stages.longtail.recipe import schedule
-from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, NoAuxiliary
+from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, MajorFeatureWeakening, NoAuxiliary
 from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
-from stages.longtail.training import graphs, parallel_seeds
+from stages.longtail.training import graphs, losses, parallel_seeds
+from stages.longtail.training.observation import Observation
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
@@ -46,6 +47,7 @@ class Training:
         compute: Compute,
         state: State | None = None,
         regularity: bool = False,
+        observe: Sequence[str] = (),
     ) -> None:
         """Put a network on the device, ready to train.
 
@@ -57,6 +59,7 @@ class Training:
             compute: device and number format.
             state: what to go on from; None: from `network` as it is.
             regularity: count the images' learned and forgotten events.
+            observe: what to look at after every epoch; see Observation.
         """
         self.phase, self.seed, self.compute = phase, seed, compute
         self.network = place(network, compute.device)
@@ -68,6 +71,7 @@ class Training:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.regularity = Regularity(images, compute) if regularity else None
+        self.observation = observation(observe, phase, network, images, compute) if observe else None
         self.tested = False
         if state is not None:
             self._load(state)
@@ -99,6 +103,8 @@ class Training:
                     row |= {f"test_{group}": value for group, value in test(self.network).items()}
                 if self.regularity:
                     self.regularity.count(self.network)
+                if self.observation:
+                    self.observation.look(self.network, self.epoch)
             self.tested |= tests
             if not torch.stack([torch.isfinite(parameter).all() for parameter in self.trained.values()]).all():
                 raise UserError(
@@ -125,7 +131,7 @@ class Training:
         batches = [torch.from_numpy(array).to(device).split(phase.batch_size) for array in drawn.arrays]
 
         set_mode(self.network, phase)
-        losses: list[Tensor] = []
+        step_losses: list[Tensor] = []
         correct: list[Tensor] = []
         for variant, *batch in zip(drawn.variants, *batches, strict=True):
             parallel_seeds.check()
@@ -134,12 +140,12 @@ class Training:
             except torch.linalg.LinAlgError as error:  # whitening meets what is no number before the loss does
                 raise UserError(
                     f"the features of seed {self.seed} cannot be whitened at epoch {self.epoch + 1}, step "
-                    f"{len(losses) + 1} ({error}): lower protocol.lr"
+                    f"{len(step_losses) + 1} ({error}): lower protocol.lr"
                 ) from error
-            losses.append(loss)
+            step_losses.append(loss)
             correct.append(hits)
 
-        host_loss = torch.stack(losses).cpu().double().numpy()  # here the host waits for the device
+        host_loss = torch.stack(step_losses).cpu().double().numpy()  # here the host waits for the device
         finite = np.isfinite(host_loss)
         if not finite.all():
             raise UserError(
@@ -189,14 +195,18 @@ class Training:
 
     def state(self) -> State:
         """What a checkpoint holds."""
-        state = {
+        state: State = {
             "epoch": self.epoch,
             "architecture": dict(self.network.architecture),
             "network": dict(self.network.state_dict()),
             "momentum": self.momentum,
             "history": self.history,
         }
-        return state | ({"regularity": self.regularity.state()} if self.regularity else {})
+        if self.regularity:
+            state["regularity"] = self.regularity.state()
+        if self.observation:
+            state["observed"] = list(self.observation.rows)
+        return state
 
     def _load(self, state: State) -> None:
         """Take over a state. What is trained now but was not then starts without momentum."""
@@ -207,10 +217,23 @@ class Training:
                 mine.copy_(state["momentum"][name])
         if self.regularity and "regularity" in state:
             self.regularity.load(state["regularity"])
+        if self.observation:
+            self.observation.rows = list(state.get("observed", ()))
 
     def close(self) -> None:
         """Let the graphs and what they hold go: they and this refer to each other."""
         self.step = self.train_step
+
+
+def observation(
+    quantities: Sequence[str], phase: Phase, network: Network, images: Batches, compute: Compute
+) -> Observation:
+    """Of features where MFW mixes them, or after the second group (`procrustean` section 3.4)."""
+    classes, mixing = network.architecture["classes"], phase.mixing
+    group = mixing.group if isinstance(mixing, MajorFeatureWeakening) and mixing.group else 2
+    counts = np.bincount(images.labels_host, minlength=classes)
+    adjust = losses.adjustment(phase.loss, counts, compute.device)
+    return Observation(quantities, images, classes, adjust, group, compute)
 
 
 def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:

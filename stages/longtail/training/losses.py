@@ -23,6 +23,8 @@ from stages.longtail.recipe.representation import (
     Weighting,
 )
 
+Adjustment = Callable[[Tensor, Tensor], Tensor]  # logits (b, classes) and labels (b,) to logits
+
 
 class LossFunction(Protocol):
     def __call__(self, logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
@@ -45,9 +47,8 @@ def ldam_margins(counts: np.ndarray, max_margin: float) -> np.ndarray:
 
 
 def ldam(logits: Tensor, labels: Tensor, margins: Tensor, scale: float) -> Tensor:
-    """Cross-entropy of scale * (cosines, the true class's less its margin), per sample (b,) (Cao et al., Eq. 13)."""
-    shifted = logits - F.one_hot(labels, logits.shape[1]) * margins
-    return F.cross_entropy(scale * shifted, labels, reduction="none")
+    """scale * (cosines, the true class's less its margin), of which the cross-entropy is taken (Cao et al., Eq. 13)."""
+    return scale * (logits - F.one_hot(labels, logits.shape[1]) * margins)
 
 
 def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
@@ -68,50 +69,43 @@ def log_prior(counts: np.ndarray) -> np.ndarray:
 
 def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.device) -> LossFunction:
     """The loss for a training set with `counts` (classes,) images a class."""
-
-    def on_device(values: np.ndarray) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)
-
-    each, average = _per_image(loss, counts, on_device), _average(weighting, counts, on_device)
+    adjust, average = adjustment(loss, counts, device), _average(weighting, counts, device)
 
     def function(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
-        losses = each(logits.float(), labels)
+        logits = adjust(logits.float(), labels)
+        if isinstance(loss, Focal):
+            losses = focal(logits, labels, loss.gamma)
+        else:
+            losses = F.cross_entropy(logits, labels, reduction="none")
         return average(losses if share is None else share * losses, labels)
 
     return function
 
 
-def _per_image(
-    loss: Loss, counts: np.ndarray, on_device: Callable[[np.ndarray], Tensor]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of each image, float32 (b,), from logits (b, classes) and labels (b,)."""
-    cross_entropy = partial(F.cross_entropy, reduction="none")
+def adjustment(loss: Loss, counts: np.ndarray, device: torch.device) -> Adjustment:
+    """What a loss makes of logits before their cross-entropy, for a training set with `counts` (classes,) images."""
     match loss:
-        case CrossEntropy():
-            return cross_entropy
-        case Focal():
-            return partial(focal, gamma=loss.gamma)
+        case CrossEntropy() | Focal():
+            return lambda logits, labels: logits
         case LDAM():
-            return partial(ldam, margins=on_device(ldam_margins(counts, loss.max_margin)), scale=loss.scale)
+            return partial(ldam, margins=_tensor(ldam_margins(counts, loss.max_margin), device), scale=loss.scale)
         case LogitAdjusted():
-            shift = on_device(loss.tau * log_prior(counts))
-            return lambda logits, labels: cross_entropy(logits + shift, labels)
+            shift = _tensor(loss.tau * log_prior(counts), device)
+            return lambda logits, labels: logits + shift
         case ClassDependentTemperatures():
-            inverse = on_device(1 / temperatures(counts, loss.gamma))
-            return lambda logits, labels: cross_entropy(logits * inverse, labels)
+            inverse = _tensor(1 / temperatures(counts, loss.gamma), device)
+            return lambda logits, labels: logits * inverse
         case _:
             assert_never(loss)
 
 
-def _average(
-    weighting: Weighting, counts: np.ndarray, on_device: Callable[[np.ndarray], Tensor]
-) -> Callable[[Tensor, Tensor], Tensor]:
+def _average(weighting: Weighting, counts: np.ndarray, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     """The batch's loss, a scalar, from each image's (b,) and labels (b,)."""
     match weighting:
         case NoWeighting():
             return lambda losses, labels: losses.mean()
         case EffectiveNumber():
-            weights = on_device(effective_number_weights(counts, weighting.beta))
+            weights = _tensor(effective_number_weights(counts, weighting.beta), device)
         case _:
             assert_never(weighting)
     match weighting.divide_by:
@@ -121,3 +115,7 @@ def _average(
             return lambda losses, labels: (weights[labels] * losses).sum() / weights[labels].sum()
         case _:
             assert_never(weighting.divide_by)
+
+
+def _tensor(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device)

@@ -122,6 +122,7 @@ class Session:
             mode=runtime.mode,
             test_every=runtime.test_every,
             regularity=runtime.regularity,
+            observe="+".join(runtime.observe),
         )
 
     def each(self, work: Callable[[int], State]) -> dict[int, State]:
@@ -169,7 +170,7 @@ class Session:
         if kept and (state is None or kept["epoch"] >= begins):
             state = kept
         images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
-        training = Training(phase, seed, begin(), images, self.compute, state, runtime.regularity)
+        training = Training(phase, seed, begin(), images, self.compute, state, runtime.regularity, runtime.observe)
         first = training.epoch
         self.record.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
         scratch.begin(first, manifest.facts())

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from stages.longtail.analyses import balance, decoupling, drawing, end_to_end, procrustean, switching
+from stages.longtail.analyses import balance, decoupling, drawing, end_to_end, observed, procrustean, switching
 from stages.longtail.models import heads
+from stages.longtail.recipe.representation import LDAM, CrossEntropy
+
+CROSS_ENTROPY = CrossEntropy()
 
 
 def table(**columns):
@@ -126,7 +129,7 @@ def test_channel_correlation_of_a_line_its_mirror_and_a_constant():
     np.testing.assert_allclose(end_to_end.channel_correlation(features), expected, atol=1e-12)
 
 
-def learner(loss="cross_entropy"):
+def learner(loss=CROSS_ENTROPY):
     return run(classifier=None, representation=SimpleNamespace(loss=loss), classes=CLASSES)
 
 
@@ -150,8 +153,6 @@ def test_true_positives_are_means_of_a_class():
 
 
 def test_ldam_takes_its_margin_off_the_true_class_of_training():
-    from stages.longtail.recipe.representation import LDAM
-
     logits = end_to_end.training_logits(learner(LDAM(scale=10.0)), torch.tensor([[0.5, 0.0]]), torch.tensor([0]))
     # The smaller class 0 has the largest margin, 0.5.
     np.testing.assert_allclose(logits, [[0.0, 0.0]], atol=1e-6)
@@ -176,3 +177,18 @@ def test_singular_values_of_channels_over_images_and_positions():
 )
 def test_labels_leave_out_what_all_runs_share(names, labels):
     assert list(drawing.labels(table(run=names)).values()) == labels
+
+
+def test_curves_are_means_over_seeds_of_ten_classes_by_size():
+    classes = table(rank=range(1, 13), **{"class": range(11, -1, -1)}, count=range(12, 0, -1))
+    states = {
+        seed: {"observed": [{"epoch": epoch, "loss": torch.arange(12) + 100.0 * epoch + seed} for epoch in (1, 2)]}
+        for seed in (0, 2)
+    }
+    frame = observed.curves(run(classes=classes, states=states), "loss")
+    assert frame["rank"].nunique() == 10 and {1, 12} <= set(frame["rank"])
+    found = frame.set_index(["epoch", "class"]).loss
+    assert found[1, 11] == 11 + 100 + 1 and found[2, 0] == 0 + 200 + 1
+    assert observed.curves(run(classes=classes, states=states), "loss", "accuracy") is None
+    assert observed.curves(run(classes=classes, states={0: {}}), "loss") is None
+    assert observed.some(frame, 2) == [1, 12] and len(observed.some(frame, 4)) == 4
