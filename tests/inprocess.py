@@ -20,6 +20,7 @@ from stages.longtail.console import errors
 from stages.longtail.training import checkpoint
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+del STAGES["listing"]  # no script of its own: tests/longtail/sources/test_listing.py
 REPRESENTATION, CLASSIFIER = Path("data/representation/checkpoint.pt"), Path("data/classifier/checkpoint.pt")
 QUIET = DeprecationWarning | PendingDeprecationWarning | ImportWarning | ResourceWarning  # Python shows none by default
 

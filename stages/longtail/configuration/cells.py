@@ -32,7 +32,7 @@ SECTIONS = {
     "older": (*REPRESENTATION, "classifier"),
 }
 # They change no result, or, as the mode, only its last bits.
-UNCOUNTED = {"dataset": {"root", "watch"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
+UNCOUNTED = {"dataset": {"root", "watch", "listing", "lists"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
 # The kinds among which a stage's entry is, by the folder that it writes for the current experiment.
 KINDS = {
     "data/raw": ("datasets",),

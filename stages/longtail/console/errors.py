@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
+import io
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 
 class UserError(Exception):
@@ -41,17 +42,37 @@ def _one_line(error: OSError) -> str:
     return f"{where}: {error.strerror or error}"
 
 
+class _Unread(io.FileIO):
+    """Standard output that goes nowhere once its reader, such as `head`, has gone: no reason to stop training."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _output() -> None:
+    """Let what is printed never be what fails: names that the terminal's encoding lacks are printed as escapes."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        sys.stdout.flush()
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Unread(sys.stdout.fileno(), "w", closefd=False)),
+            encoding=sys.stdout.encoding,
+            errors="backslashreplace",
+            line_buffering=sys.stdout.line_buffering,
+        )
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` as a script: user errors become one line and exit code 1, a stop one line and 130 or 143."""
     for signum in STOPS:
         signal.signal(signum, _interrupt)
+    _output()
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
-    except BrokenPipeError:  # whoever read the output has gone, such as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except OSError as error:
         sys.exit(f"error: {_one_line(error)}")
     except (MemoryError, RuntimeError) as error:

@@ -42,6 +42,11 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
+def text_path(text: str) -> Path:
+    """A path that a text names in UTF-8, also where the locale, by which Python names files, is not UTF-8."""
+    return Path(os.fsdecode(text.encode()))
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as file:
         file.write(text.encode())
@@ -53,7 +58,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # not json, or not text at all
         raise UserError(f"{path} is not valid json ({error}): delete it and run the stage that makes it") from error
 

@@ -6,13 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import Section
+from stages.longtail.configuration.section import Items, Section
 
 LargeSet = Literal["imagenet_lt", "places_lt", "inaturalist2018", "tiny_imagenet", "tiered_imagenet"]
+
+
+class Lists(Section):
+    """List files, a line `path label` each; null: the images lie in class folders."""
+
+    train: str | None = None
+    test: str | None = None
 
 
 class Dataset(Section):
     name: Literal["digits", "cifar10", "cifar100", "folder", LargeSet]
     root: str | None  # where the files are or go; null: $LONGTAIL_DATA, else data/downloads
-    size: Annotated[int, Field(ge=5, le=1024)]  # pixels a side that images are stored with; see image_folders
-    watch: str  # the path that DVC hashes to see that the source changed; the folder itself for a folder dataset
+    size: Annotated[int, Field(ge=5, le=1024)]  # pixels a side that images are stored with; see pictures
+    watch: str  # the path that DVC hashes to see that the source changed
+    listing: Items[str] = ()  # [images]: DVC first has the files' names, sizes and times written to `watch`
+    lists: Lists = Lists()

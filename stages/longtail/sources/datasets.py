@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from tqdm import tqdm
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import digest
-from stages.longtail.sources import image_folders
+from stages.longtail.sources import layouts
 from stages.longtail.sources.dataset import Dataset
-from stages.longtail.sources.image_folders import Pictures
 from stages.longtail.sources.large_sets import SETS
+from stages.longtail.sources.layouts import root_of
+from stages.longtail.sources.pictures import Pictures
 
 DIGITS_TRAIN_PER_CLASS = 120
 # Of CIFAR-10; the common code uses them for CIFAR-100 too, and so do we.
@@ -51,6 +51,7 @@ class Source:
 
 def load(dataset: Dataset) -> Source:
     """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
+    layouts.lists_of(dataset)  # refused where a set is not read from image files
     match dataset.name:
         case "digits":
             return _digits(dataset)
@@ -62,11 +63,6 @@ def load(dataset: Dataset) -> Source:
             return _folder(dataset)
         case _:
             assert_never(dataset.name)
-
-
-def root_of(dataset: Dataset) -> Path:
-    """dataset.root, else $LONGTAIL_DATA, else data/downloads."""
-    return Path(dataset.root or os.environ.get("LONGTAIL_DATA") or "data/downloads")
 
 
 def _digits(dataset: Dataset) -> Source:
@@ -151,28 +147,30 @@ def _download_cifar(reader: Any, root: Path) -> None:
 
 
 def _folder(dataset: Dataset) -> Source:
-    """train/<class>/* and test/<class>/* below dataset.root; classes in the order of their sorted folder names."""
-    if not dataset.root or not Path(dataset.root).is_dir():
-        raise UserError(f"dataset.root is {dataset.root!r}, which is no folder: set it to the folder of your images")
-    classes, train, test = _divisions(Path(dataset.root), dataset.size, whole=True)
+    """A person's own images, squeezed into squares, normalised by their own pixels."""
+    classes, train, test = _divisions(dataset, whole=True)
     return _measured(classes, _in_memory(train), _in_memory(test))
 
 
 def _large(dataset: Dataset) -> Source:
-    """train/<class>/* and test/<class>/* below the data set's folder, cut to squares, read when they are written."""
-    known, folder = SETS[dataset.name], root_of(dataset) / dataset.name
-    known.check(folder)
-    classes, train, test = _divisions(folder, dataset.size, whole=False)
+    """Images of one of the papers' large sets, cut to squares, read when they are written."""
+    known = SETS[dataset.name]
+    classes, train, test = _divisions(dataset, whole=False)
     if note := known.note(len(train.labels), len(test.labels)):
         print(note)
     return Source(classes, train, test, list(known.mean), list(known.std))
 
 
-def _divisions(root: Path, side: int, whole: bool) -> tuple[list[str], Division, Division]:
+def _divisions(dataset: Dataset, whole: bool) -> tuple[list[str], Division, Division]:
     """Class names, training and test division. whole: see Pictures."""
-    classes = image_folders.classes(root)
-    train, test = (Division(*image_folders.pictures(root / d, classes, side, whole)) for d in ("train", "test"))
-    return classes, train, test
+    found = layouts.find(dataset)
+    for note in found.notes:
+        print(note)
+    train, test = (
+        Division(Pictures(files.paths, dataset.size, whole, name), files.labels)
+        for name, files in (("train", found.train), ("test", found.test))
+    )
+    return found.classes, train, test
 
 
 def _in_memory(division: Division) -> Division:

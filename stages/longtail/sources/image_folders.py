@@ -1,102 +1,194 @@
-"""Image files in class folders, as squares of one size, decoded when they are asked for: never all in memory."""
+"""Images in class folders, root/train/<class>/** and root/test/<class>/**: what is a class, what is an image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from stages.longtail.console.errors import UserError
+from stages.longtail.sources.pictures import is_image
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-TOGETHER = 256  # images decoded before the first of them is handed on: work for every core, little memory
+# Folders that programs leave among images: thumbnails of a Synology disk, archives of macOS, and the like.
+TOOLS = {"@eaDir", "__MACOSX", "__pycache__", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+NAMED = 3  # so many examples in a message
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Iterates over uint8 (side, side, 3), one for each file. Raises UserError with the path of a file that is none.
+class Files:
+    """The image files of a division and their labels, int64 (n,), each an index into the class names."""
 
-    whole: the image is squeezed into the square; otherwise its shorter side is resized to `side` and the middle kept,
-    which is what torchvision's Resize and CenterCrop, the usual preparation of test images, make of it.
+    paths: list[Path]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Found:
+    classes: list[str]
+    train: Files
+    test: Files
+    notes: tuple[str, ...] = ()  # what a person should know of it, such as the files that were passed over
+
+
+def find(root: Path) -> Found:
+    """The classes, in the order of their names, and their images, by folder and file name, in root/train and root/test.
+
+    Folders of a class are walked to the bottom, links are followed. Names that begin with a dot and the folders in
+    TOOLS do not count. Names that look the same (Unicode NFC and NFD) are one class.
+
+    Raises:
+        UserError: There are no class folders; a class has no image in a division; a name is not UTF-8; a link leads
+            nowhere or in a circle.
     """
-
-    files: list[Path]
-    side: int
-    whole: bool
-    name: str  # train or test, for the progress bar
-
-    dtype = np.dtype(np.uint8)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return len(self.files), self.side, self.side, 3
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        with (
-            ThreadPoolExecutor() as pool,
-            tqdm(total=len(self.files), desc=f"reading {self.name}", unit="image", disable=None) as bar,
-        ):
-            for start in range(0, len(self.files), TOGETHER):
-                for image in list(pool.map(self._read, self.files[start : start + TOGETHER])):
-                    bar.update()
-                    yield image
-
-    def _read(self, path: Path) -> np.ndarray:
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                deep = image.mode.startswith("I;16")  # 16-bit grey, which convert would cut off at 255
-                eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
-                return np.asarray(self._square(eight.convert("RGB")))
-        except PermissionError:
-            raise
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} is not a readable image ({error}): repair it or remove it") from error
-
-    def _square(self, image: Image.Image) -> Image.Image:
-        from PIL import Image
-
-        side, (width, height) = self.side, image.size
-        if self.whole:
-            return image.resize((side, side), Image.Resampling.BILINEAR)
-        short = min(width, height)
-        width, height = side * width // short, side * height // short
-        left, top = round((width - side) / 2), round((height - side) / 2)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return resized.crop((left, top, left + side, top + side))
+    folders = {division: _class_folders(root / division) for division in ("train", "test")}
+    if not folders["train"]:
+        raise UserError(
+            f"{root / 'train'} has no class folders: images belong in train/<class>/ and test/<class>/, but "
+            f"{_instead(root)}"
+        )
+    if not folders["test"] and _class_folders(root / "val"):
+        raise UserError(
+            f"{root / 'test'} has no class folders, but {root / 'val'} has: call it test if its images are to be "
+            "tested on"
+        )
+    classes = sorted(folders["train"].keys() | folders["test"].keys())
+    parts, passed_over = {}, {}
+    for division, mine in folders.items():
+        parts[division], passed_over[division] = _images(root / division, classes, mine)
+    counts = {division: np.bincount(files.labels, minlength=len(classes)) for division, files in parts.items()}
+    for label, name in enumerate(classes):
+        for division in parts:
+            if not counts[division][label]:
+                folder = folders[division].get(name, [root / division / name])[0]
+                raise UserError(
+                    f"class '{name}' has no {division} image: put some in {folder} ({_content(folder)}), or remove the "
+                    f"folder '{name}' if it is no class"
+                )
+    if len(classes) == 1:
+        _not_above_the_classes(folders["train"][classes[0]][0])
+    notes = [_note(root / division, paths) for division, paths in passed_over.items() if paths]
+    return Found(classes, parts["train"], parts["test"], tuple(notes))
 
 
-def classes(root: Path) -> list[str]:
-    """The sorted names of the folders in root/train. Raises UserError if those in root/test are others."""
-    names = {d: sorted(p.name for p in (root / d).glob("*") if p.is_dir()) for d in ("train", "test")}
-    if not names["train"]:
-        raise UserError(f"{root / 'train'} has no class folders: images belong in train/<class>/ and test/<class>/")
-    for name in sorted(set(names["train"]) ^ set(names["test"])):
-        where = "test" if name in names["train"] else "train"
-        raise UserError(f"class '{name}' has no {where} image: put some in {root / where / name}")
-    return names["train"]
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below `folder`: a folder's own, then those of its subfolders, by name. Hidden names are left out, links
+    followed. Raises UserError where a link leads nowhere or in a circle."""
+    yield from _walk(folder, frozenset())
 
 
-def pictures(folder: Path, classes: list[str], side: int, whole: bool) -> tuple[Pictures, np.ndarray]:
-    """The images of the classes' folders, by class and file name, and their labels, int64 (n,).
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise UserError(f"{folder} is a link to a folder that it lies in: remove it")
+    subfolders = []
+    for path in visible(folder):
+        if path.is_dir():
+            subfolders.append(path)
+        else:
+            yield path
+    for path in subfolders:
+        yield from _walk(path, above | {here})
 
-    Raises UserError if a class has none.
-    """
-    files: list[Path] = []
-    counts = []
-    for name in classes:
-        mine = [path for path in sorted((folder / name).iterdir()) if path.suffix.lower() in SUFFIXES]
-        if not mine:
-            raise UserError(f"class '{name}' has no {folder.name} image: put some in {folder / name}")
-        files += mine
-        counts.append(len(mine))
-    return Pictures(files, side, whole, folder.name), np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in the folder, by name, but for hidden names and tools' folders. None if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in TOOLS]
+    for path in paths:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link to {os.readlink(path)}, which does not exist: repair it or remove it")
+    return sorted(paths, key=os.fsencode)  # by bytes: the same order in every locale
+
+
+def readable(path: Path) -> str:
+    """The path as text. Bytes that are not UTF-8 appear as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _class_folders(division: Path) -> dict[str, list[Path]]:
+    """The folders of each class. More than one if their names look the same."""
+    folders: dict[str, list[Path]] = {}
+    for path in visible(division):
+        if path.is_dir():
+            folders.setdefault(_class_name(path), []).append(path)
+    return folders
+
+
+def _class_name(folder: Path) -> str:
+    """Through bytes: Python itself decodes names by the locale, which need not be UTF-8 even if all names are."""
+    try:
+        return unicodedata.normalize("NFC", os.fsencode(folder.name).decode("utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"the name of the class folder {readable(folder)} is not UTF-8: rename it") from None
+
+
+def _images(division: Path, classes: list[str], folders: dict[str, list[Path]]) -> tuple[Files, list[Path]]:
+    """The division's images, and the files in it that are none."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        mine = [path for folder in folders.get(name, []) for path in walk(folder)]
+        paths += mine
+        labels += [label] * len(mine)
+    kept = images_among(paths)
+    loose = [path for path in visible(division) if not path.is_dir()]
+    return (
+        Files([path for path, yes in zip(paths, kept, strict=True) if yes], np.array(labels, np.int64)[kept]),
+        loose + [path for path, yes in zip(paths, kept, strict=True) if not yes],
+    )
+
+
+def images_among(paths: Iterable[Path]) -> np.ndarray:
+    """Which of the files are images, bool (n,)."""
+    with ThreadPoolExecutor() as pool:
+        return np.fromiter(pool.map(is_image, paths), bool)
+
+
+def _note(division: Path, passed_over: list[Path]) -> str:
+    """E.g. note: 12 files in train/ are not read as images: cat/notes.txt, dog/a.heic, ..."""
+    names = [readable(path.relative_to(division)) for path in passed_over[:NAMED]]
+    more = ", ..." if len(passed_over) > NAMED else ""
+    many = "1 file is" if len(passed_over) == 1 else f"{len(passed_over)} files are"
+    return f"note: {many} not read in {division.name}/, not an image in a class folder: {', '.join(names)}{more}"
+
+
+def _not_above_the_classes(folder: Path) -> None:
+    """Raise UserError if the only class is a folder of folders: those are the classes."""
+    below = visible(folder)
+    if len(below) > 1 and all(path.is_dir() for path in below):
+        raise UserError(
+            f"{folder} is the only class, and its images lie one level deeper, in {_names(below)}: if those are the "
+            f"classes, move them into {folder.parent}"
+        )
+
+
+def _instead(root: Path) -> str:
+    """What lies in `root` in place of train/ and test/."""
+    inside = visible(root)
+    for path in inside:
+        if (path / "train").is_dir():
+            return f"they lie one level deeper: set dataset.root to {readable(path)}"
+    if visible(root / "train"):
+        return f"in train/ {_content(root / 'train')}"
+    return _content(root)
+
+
+def _content(folder: Path) -> str:
+    """E.g. there are 2 files (a.txt, b.txt) and 1 folder (x)."""
+    if not folder.is_dir():
+        return "there is no such folder"
+    inside = visible(folder)
+    kinds = {"file": [p for p in inside if not p.is_dir()], "folder": [p for p in inside if p.is_dir()]}
+    parts = [f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({_names(paths)})" for kind, paths in kinds.items() if paths]
+    return f"there {'is' if inside[1:] == [] else 'are'} {' and '.join(parts)}" if parts else "it is empty"
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(readable(Path(path.name)) for path in paths[:NAMED]) + (", ..." if len(paths) > NAMED else "")

@@ -19,7 +19,7 @@ from stages.longtail.files import artifacts
 from stages.longtail.models import network
 from stages.longtail.papers import published
 from stages.longtail.papers.parameters import Experiment
-from stages.longtail.sources import datasets, image_folders
+from stages.longtail.sources import datasets, pictures
 from stages.longtail.sources.dataset import Dataset
 from stages.longtail.sources.large_sets import SETS
 
@@ -92,12 +92,12 @@ def test_normalisation_is_that_of_the_papers_code(tmp_path: Path) -> None:
 
 
 def test_images_are_decoded_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_folders, "TOGETHER", 2)
+    monkeypatch.setattr(pictures, "TOGETHER", 2)
     paint(tmp_path, "imagenet_lt", {"a": 5, "b": 2})
     train = datasets.load(dataset("imagenet_lt", tmp_path, 8)).train
     read: list[str] = []
-    real = image_folders.Pictures._read
-    monkeypatch.setattr(image_folders.Pictures, "_read", lambda self, path: read.append(path.name) or real(self, path))
+    real = pictures.Pictures._read
+    monkeypatch.setattr(pictures.Pictures, "_read", lambda self, path: read.append(path.name) or real(self, path))
     assert train.labels.tolist() == [0] * 5 + [1] * 2 and train.images.shape == (7, 8, 8, 3) and not read
     images = iter(train.images)
     first = next(images)

@@ -1,0 +1,89 @@
+"""Images that list files name, a line `path label` each, as ImageNet-LT, Places-LT, iNaturalist 2018 are published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.files.artifacts import text_path
+from stages.longtail.sources.image_folders import Files, Found
+
+
+def find(train: Path, test: Path, root: Path) -> Found:
+    """The images in the order of the lists; classes by their labels in the lists.
+
+    A class has the name of the folder, below what all have in common, that holds all its training images and no other
+    class's; where there is none, its number.
+
+    Args:
+        train, test: List files. Labels are whole numbers from 0.
+        root: The folder that the paths in the lists begin in.
+
+    Raises:
+        UserError: A line is not `path label`, a class is missing from a list, or an image from `root`.
+    """
+    entries = {path: _read(path) for path in (train, test)}
+    labels = {path: np.array([label for _, label in lines], np.int64) for path, lines in entries.items()}
+    classes = max(int(numbers.max()) for numbers in labels.values()) + 1
+    for path, numbers in labels.items():
+        listed = set(numbers.tolist())
+        if len(listed) < classes:
+            absent = next(label for label in range(classes) if label not in listed)
+            raise UserError(
+                f"{path} has no image of class {absent}, but labels go up to {classes - 1}: number the classes from "
+                "0 without a gap, and list images of each to train and to test on"
+            )
+    files = {}
+    for path, lines in entries.items():
+        paths = [root / text_path(name) for name, _ in lines]
+        _all_there(path, paths, root)
+        files[path] = Files(paths, labels[path])
+    return Found(_class_names(entries[train], classes), files[train], files[test])
+
+
+def _read(path: Path) -> list[tuple[str, int]]:
+    """The lines of a list: the path of an image and its label."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: set dataset.lists.train and dataset.lists.test to list files")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8 ({error}): convert it") from None
+    entries = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition(" ")
+        if not name or not (label.isascii() and label.isdigit() and len(label) < 10):
+            raise UserError(f"{path} line {number} is not 'path label', a path and a whole number: {line[:80]!r}")
+        entries.append((name.strip(), int(label)))
+    if not entries:
+        raise UserError(f"{path} names no image: its lines are to be 'path label'")
+    return entries
+
+
+def _all_there(path: Path, images: Sequence[Path], root: Path) -> None:
+    """Raise UserError if an image of the list `path` is missing."""
+    with ThreadPoolExecutor() as pool:
+        absent = [image for image, there in zip(images, pool.map(os.path.isfile, images), strict=True) if not there]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of the {len(images)} images of {path} are missing, the first is {absent[0]}: set "
+            f"dataset.root, which is {root}, to the folder that the list's paths begin in"
+        )
+
+
+def _class_names(entries: list[tuple[str, int]], classes: int) -> list[str]:
+    folders: list[set[PurePosixPath]] = [set() for _ in range(classes)]
+    for name, label in entries:
+        folders[label].add(PurePosixPath(name).parent)
+    own = [next(iter(mine)) for mine in folders if len(mine) == 1]
+    if len(set(own)) < classes or len({folder.is_absolute() for folder in own}) > 1:
+        return [str(label) for label in range(classes)]
+    common = os.path.commonpath([folder.parent for folder in own])
+    return [str(folder.relative_to(common)) for folder in own]

@@ -1,0 +1,33 @@
+"""A digest of the names, sizes and times of a data set's files: what DVC watches where their content is too large.
+
+DVC has the listing made before it looks whether anything changed, so a changed folder, another $LONGTAIL_DATA or a
+link that points elsewhere reads the images again. Links are followed, which DVC, given the folder, does not do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from stages.longtail.sources import layouts
+from stages.longtail.sources.dataset import Dataset
+
+
+def of(dataset: Dataset) -> dict[str, Any]:
+    """Number of files, bytes, and the sha256 of each file's path, size and time of change, in nanoseconds.
+
+    Raises UserError where the folder or a listed image is missing.
+    """
+    state, count, size = hashlib.sha256(), 0, 0
+    base = os.path.realpath(layouts.folder_of(dataset))
+    folder: Path | None = None
+    for path in layouts.files(dataset):
+        if path.parent != folder:  # where it really lies: a link may point elsewhere, to files that look the same
+            folder = path.parent
+            state.update(os.fsencode(os.path.relpath(os.path.realpath(folder), base)) + b"\0")
+        status = path.stat()
+        state.update(os.fsencode(path.name) + b"\0%d\0%d\0" % (status.st_size, status.st_mtime_ns))
+        count, size = count + 1, size + status.st_size
+    return {"files": count, "bytes": size, "sha256": state.hexdigest()}
