@@ -94,11 +94,14 @@ def save_figure(analysis: Analysis, path: Path) -> None:
 
 def write_page(paper: str, analyses: Sequence[Analysis], folder: Path) -> None:
     """README.md with every figure that is in the folder."""
-    parts = [f"# {paper}: the paper's own analyses", "Written by `python -m stages.analyse`; the csv files are drawn."]
+    parts = [f"# {paper}: the paper's own analyses", "Each figure is drawn from its csv: `python -m stages.analyse`."]
     for analysis in analyses:
         for path in sorted(folder.glob(f"{analysis.stem}-*.csv")):
             subset = path.stem.removeprefix(f"{analysis.stem}-")
             parts.append(f"## {analysis.title}, {subset}")
             parts.append(f"![{analysis.title}]({path.stem}.svg)")
-            parts.append(f"{analysis.caption} [csv]({path.name})")
+            rows = pd.read_csv(path)
+            names = ", ".join(f"`{name}`" for name in rows.run.unique()) if "run" in rows else ""
+            runs = f" Runs: {names}." if names else ""
+            parts.append(f"{analysis.caption}{runs} [csv]({path.name})")
     write_text(folder / "README.md", "\n\n".join(parts) + "\n")

@@ -105,7 +105,8 @@ def draw_irregularity(frame: pd.DataFrame, figure: Figure) -> None:
     for axes, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         drawing.by_class(axes, frame, column, legend=False)
         printed = frame.dropna(subset=f"printed_{column}").drop_duplicates("rank")
-        axes.plot(printed["rank"], printed[f"printed_{column}"], "k--", linewidth=1, label="printed")
+        if len(printed):
+            axes.plot(printed["rank"], printed[f"printed_{column}"], "k--", linewidth=1, label="printed")
         axes.set(title=title, yscale="log")
     figure.axes[0].legend()
 

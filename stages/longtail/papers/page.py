@@ -16,6 +16,8 @@ def write(paper: str, cells: pd.DataFrame, folder: Path, ledger: Path) -> None:
     parts = [about, "## What came out", _outcome(cells), "## Tables", _tables(cells)]
     if varied := _variants(cells, folder):
         parts += ["## Variants", varied]
+    if drawn := _analyses(folder):
+        parts += ["## The paper's own analyses", drawn]
     parts.append("## Choices and discrepancies")
     write_text(folder / "README.md", "\n\n".join([*parts, entries(paper, ledger), _commands(paper)]) + "\n")
 
@@ -67,6 +69,16 @@ def _variants(cells: pd.DataFrame, folder: Path) -> str:
         return ""
     table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
     return f"{table}\n\nA run of a table with some parameters changed, which no table has. Top-1 accuracy, percent."
+
+
+def _analyses(folder: Path) -> str:
+    """The figures of analyses/README.md, which python -m stages.analyse writes, without its heading; '' if none."""
+    path = folder / "analyses/README.md"
+    if not path.is_file():
+        return ""
+    _, *rest = path.read_text().rstrip().splitlines()
+    text = "\n".join(rest).strip().replace("\n## ", "\n### ")
+    return text.replace("](", "](analyses/")
 
 
 def _accuracies(run: results.Run | None) -> dict[str, str]:
