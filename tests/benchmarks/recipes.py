@@ -32,7 +32,7 @@ from stages.longtail.training.session import architecture
 ROOT = Path(__file__).resolve().parents[2]
 BATCH, STEPS, ROUNDS = 128, 4, 5
 METHODS = (
-    *("joint", "switching", "balanced", "cbs", "b3rs", "bet", "focal", "cb", "ldam", "cdt", "balanced_softmax"),
+    *("joint", "switching", "balanced", "cbs", "b3rs", "bet", "focal", "ce_rw", "ldam", "cdt", "balanced_softmax"),
     *("mfw", "mixup", "manifold_mixup", "remix", "cw", "cw_ldam", "bet_ldam_cw"),
     *("cbs_rrs", "cbs_rrs_ss", "cbs_rrs_rotation", "bbn"),
 )
