@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.longtail.classification.classifier import Classifier
+from stages.longtail.classification.classifier import Classifier, Retrain
 from stages.longtail.classification.classifiers import classify
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
+from stages.longtail.recipe import schedule
 from stages.longtail.training import checkpoint
 from stages.longtail.training.checkpoint import State
 from stages.longtail.training.parameters import TrainingParams
@@ -34,6 +35,8 @@ def main() -> None:
         splits="data/splits",
     )
     params, classifier = TrainingParams.read(args.params), args.params.section("classifier", Classifier)
+    if isinstance(classifier, Retrain) and (note := schedule.never_reached(classifier.schedule, classifier.epochs)):
+        print(f"note: classifier.schedule: {note}")
     session = Session.open(params, args.raw, args.splits, args.out)
     path = args.representation / "checkpoint.pt"
     branch = params.branch_epoch

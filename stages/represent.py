@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from stages.longtail.configuration import command_line
 from stages.longtail.models import network
+from stages.longtail.recipe import schedule
 from stages.longtail.training.checkpoint import State
 from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
@@ -26,6 +27,8 @@ def main() -> None:
         __doc__, command_line.manifest, out="data/representation", raw="data/raw", splits="data/splits"
     )
     params = TrainingParams.read(args.params)
+    if note := schedule.never_reached(params.protocol.schedule, params.protocol.epochs):
+        print(f"note: protocol.schedule: {note}")
     session = Session.open(params, args.raw, args.splits, args.out)
     phase = replace(Phase.of(params.protocol, params.representation), stop=params.branch_epoch)
     key = session.trajectory()

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,7 @@ REFUSED = [
     (("method=switching", LAST), "classifier.sampler changes what is trained after the branch", "the last epoch"),
     (("method=ib_new_head", LAST), "classifier.new_head changes what is trained", "classifier.epochs to go on beyond"),
     (("method=ce_drw", LAST), "classifier.weighting changes what is trained after the branch"),
+    (("method=cb_then_cr", "classifier.sampler=null", LAST), "classifier.interlude changes what is trained"),
     (("method=switching_crt", LAST), "classifier.after.sampler changes what is trained", "or classifier.after.epochs"),
     ((*LATER, "classifier.trained=head"), "classifier.trained changes what is trained after the branch"),
     # keys of another kind, and names
@@ -208,6 +210,30 @@ def test_a_combination_that_makes_no_sense_is_refused(
     message = str(refusal(overrides, tmp_path / "params.yaml"))
     for word in words:
         assert word in message, f"{word!r} is not in {message!r}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "offered"),
+    [
+        ((), "{at: last_milestone, plus: 0}"),
+        (COSINE, "{at: deferred, plus: 0}"),
+        ((*COSINE, "protocol.epochs=2"), "{at: deferred, plus: 0}"),
+        (("protocol.epochs=20",), "{at: deferred, plus: 0}"),
+    ],
+)
+def test_a_combination_that_needs_a_branch_is_offered_one_that_works(
+    overrides: tuple[str, ...], offered: str, tmp_path: Path
+) -> None:
+    combination = (*overrides, "method=mfw", "classifier.sampler=balanced")
+    message = str(refusal(combination, tmp_path / "params.yaml"))
+    line = re.search("-S '(.*?)'", message)
+    assert line and line[1] == f"representation.branch={offered}"
+    parameters.Params(composed(*combination, line[1]), tmp_path)
+
+
+def test_with_a_single_epoch_there_is_no_branch_to_offer(tmp_path: Path) -> None:
+    message = str(refusal(("protocol.epochs=1", "classifier.sampler=balanced"), tmp_path / "params.yaml"))
+    assert "-S" not in message and "classifier.epochs to go on beyond" in message
 
 
 def test_every_refusal_of_a_combination_is_among_these(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> f
             assert_never(schedule)
 
 
+def never_reached(schedule: Schedule, epochs: int) -> str:
+    """A note if milestones lie beyond the last of `epochs`, so that the rate never falls there; '' if none does."""
+    beyond = [milestone for milestone in getattr(schedule, "milestones", ()) if milestone >= epochs]
+    if not beyond:
+        return ""
+    where = "milestone" if len(beyond) == 1 else "milestones"
+    return f"the learning rate does not fall at {where} {', '.join(map(str, beyond))}: training ends at epoch {epochs}"
+
+
 def branch_epoch(schedule: Schedule, epochs: int, branch: Branch) -> int:
     """Number of epochs that `represent` trains before `classify` takes over.
 

@@ -31,7 +31,7 @@ from stages.longtail.recipe.representation import (
 )
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.training import checkpoint, parallel_seeds
+from stages.longtail.training import checkpoint, parallel_seeds, small_batches
 from stages.longtail.training.checkpoint import Scratch, State
 from stages.longtail.training.loop import Training
 from stages.longtail.training.parameters import TrainingParams
@@ -150,6 +150,7 @@ class Session:
             Its state at the end. If the device has too little memory for the images beside the training, they are
             taken from there for all that starts from now on: other seeds keep what they began with.
         """
+        small_batches.check(phase, len(self.train), self.architecture, self.train.side)
         while True:
             resident = self.train.resident
             try:

@@ -20,7 +20,7 @@ from stages.longtail.recipe.representation import (
     NoMixing,
     Representation,
 )
-from stages.longtail.recipe.schedule import Cosine, MultiStep, branch_epoch
+from stages.longtail.recipe.schedule import Branch, Cosine, MultiStep, branch_epoch
 from stages.longtail.splits.split import Split
 
 
@@ -43,9 +43,9 @@ def check(sections: dict[str, Any]) -> None:
         branch = _branch(protocol, representation, beyond=continued is not None and continued.epochs is not None)
         if continued:
             left = continued.epochs or protocol.epochs - branch
-            _interlude(where, continued, left)
             if not left:
-                _nothing_left(where, representation, continued)
+                _nothing_left(where, protocol, representation, continued)
+            _interlude(where, continued, left)
             if branch + left > protocol.epochs:
                 _beyond(where, protocol, representation, continued, branch)
         _batches(protocol, representation, classifier)
@@ -161,16 +161,28 @@ def _interlude(where: str, continued: Continue, left: int) -> None:
         )
 
 
-def _nothing_left(where: str, representation: Representation, continued: Continue) -> None:
+def _nothing_left(where: str, protocol: Protocol, representation: Representation, continued: Continue) -> None:
     """A change that no epoch would see: the result would be another method's under this one's name."""
     changed = [axis for axis in ("sampler", "loss", "weighting") if _differs(representation, continued, axis)]
     changed += ["trained"] if continued.trained != "all" else []
-    changed += ["new_head"] if continued.new_head else []
+    changed += [name for name in ("new_head", "interlude") if getattr(continued, name)]
     if changed:
+        earlier = f", as -S {branch} does" if (branch := _earlier(protocol)) else ""
         raise UserError(
             f"{where}.{changed[0]} changes what is trained after the branch, but representation.branch is the last "
-            f"epoch: set it to an earlier one, or {where}.epochs to go on beyond it"
+            f"epoch: set it to an earlier one{earlier}, or {where}.epochs to go on beyond it"
         )
+
+
+def _earlier(protocol: Protocol) -> str:
+    """What puts the branch before the last epoch, as an override; '' if there is no epoch before it."""
+    for branch in (Branch(at="last_milestone", plus=0), Branch(at="deferred", plus=0), Branch(at="start", plus=1)):
+        schedule = protocol.schedule
+        if branch.at == "last_milestone" and not (isinstance(schedule, MultiStep) and schedule.milestones):
+            continue
+        if 1 <= branch_epoch(schedule, protocol.epochs, branch) < protocol.epochs:
+            return f"'representation.branch={{at: {branch.at}, plus: {branch.plus}}}'"
+    return ""
 
 
 def _differs(representation: Representation, continued: Continue, axis: str) -> bool:

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from stages.longtail.configuration.parameters import parse
 from stages.longtail.recipe.protocol import Protocol
-from stages.longtail.recipe.schedule import Constant, Cosine, MultiStep, learning_rate
+from stages.longtail.recipe.schedule import Constant, Cosine, MultiStep, learning_rate, never_reached
 
 
 def rates_of(protocol):
@@ -67,3 +67,17 @@ def test_constant_is_constant_after_its_warm_up():
 def test_a_milestone_counts_epochs_before_the_decay():
     schedule = MultiStep(warmup=0, milestones=(1, 3), gamma=0.5)
     assert [learning_rate(schedule, 8, epoch, 9) for epoch in range(5)] == [8, 4, 4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"), [(5, "at milestone 20: training ends at epoch 5"), (20, "milestone 20"), (21, "")]
+)
+def test_a_milestone_after_the_last_epoch_is_told(epochs, words):
+    """A milestone m follows the first m epochs, so that one at the last epoch changes nothing either."""
+    note = never_reached(MultiStep(warmup=0, milestones=(20,), gamma=0.1), epochs)
+    assert words in note and bool(note) == bool(words)
+
+
+def test_several_milestones_are_told_and_other_schedules_have_none():
+    assert "milestones 160, 180" in never_reached(MultiStep(warmup=0, milestones=(100, 160, 180), gamma=0.1), 120)
+    assert never_reached(Cosine(warmup=0), 5) == never_reached(Constant(warmup=0), 5) == ""
