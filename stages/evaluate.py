@@ -21,20 +21,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import command_line
-from stages.longtail.configuration.parameters import Params
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, read_division
-from stages.longtail.evaluation import details, outputs, repeated, summary
+from stages.longtail.evaluation import details, outputs, probabilities, repeated, summary
 from stages.longtail.evaluation.outputs import Outputs
 from stages.longtail.evaluation.rounding import FRACTION, PERCENT, rounded, text
 from stages.longtail.files.artifacts import read_csv, write_csv, write_json
 from stages.longtail.models import network
-from stages.longtail.models.network import Architecture
 from stages.longtail.prediction import predict
-from stages.longtail.recipe.representation import LDAM, Representation
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.runtime import Runtime
 from stages.longtail.training import checkpoint
@@ -57,7 +53,9 @@ def main() -> None:
     answers = []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)
-        answers.append(predict.logits(model, images, device, scale(args.params, model.architecture)).numpy())
+        answers.append(
+            predict.logits(model, images, device, probabilities.scale(args.params, model.architecture)).numpy()
+        )
     tested = Outputs(np.stack(answers), images.labels_host, tuple(states))
     outputs.write(args.classifier / "logits.npz", tested)
     outputs.write_predictions(args.out / "predictions.npz", tested)
@@ -81,26 +79,13 @@ def main() -> None:
         classes = classes.join(repeated.irregularity(*events, len(classes)))
         metrics["pearson"] = repeated.pearson(classes["count"].to_numpy(), classes["irregularity"].to_numpy())
     write_json(args.out / "metrics.json", metrics)
-    probabilities = not model.architecture["head"].startswith("ncm")
-    write_json(args.out / "metrics_more.json", details.metrics(tested, matrices, history, classes, probabilities))
+    meant = probabilities.meant(model.architecture)
+    write_json(args.out / "metrics_more.json", details.metrics(tested, matrices, history, classes, meant))
     write_csv(args.out / "per_class.csv", summary.per_class(matrices, classes))
     write_csv(args.out / "shots.csv", summary.shots(metrics))
     write_csv(args.out / "confusion.csv", summary.confusion(np.sum(matrices, axis=0), classes["name"].tolist()))
     write_csv(args.out / "history.csv", history)
     print(", ".join(f"{group} {text(value, 2)}" for group, value in metrics["acc"].items()))
-
-
-def scale(params: Params, architecture: Architecture) -> float:
-    """What the loss that trained the head multiplied its outputs by: LDAM's scale for its cosines, else 1."""
-    classifier: Classifier = params.section("classifier", Classifier)
-    representation: Representation = params.section("representation", Representation)
-    losses = [getattr(classifier, "loss", None), representation.loss]
-    if architecture["head"] != "cosine":
-        return 1.0
-    for loss in losses:
-        if isinstance(loss, LDAM):
-            return loss.scale
-    raise UserError("the network has LDAM's cosine head, but representation.loss is another: run represent again")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""What a trained network says of image files: read, prepared as its test images were, and classified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.data.batches import Batches, Images
+from stages.longtail.evaluation import probabilities
+from stages.longtail.evaluation.rounding import text
+from stages.longtail.models.network import Network
+from stages.longtail.prediction import predict
+from stages.longtail.runtime.devices import Compute
+from stages.longtail.sources.image_folders import SUFFIXES, Pictures
+
+TOGETHER = 256  # images read, then classified, then told: a folder of any size takes little memory
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the download stage stored an image, and what it is normalised with.
+
+    side: pixels; whole: see Pictures; channels: 3, or 1 where the network was trained on grey images; mean and std: a
+    value a channel.
+    """
+
+    side: int
+    whole: bool
+    channels: int
+    mean: list[float]
+    std: list[float]
+
+    def read(self, path: Path) -> np.ndarray:
+        """uint8 (side, side, channels). Raises UserError with the path of a file that is no image."""
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+        try:
+            image = next(iter(Pictures([path], self.side, self.whole, path.name)))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from error
+        if self.channels == 3:
+            return image
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one file. classes: from the most to the least likely; probabilities: theirs, or None where there are none."""
+
+    path: Path
+    classes: list[str]
+    probabilities: list[float] | None
+
+
+def find(names: list[Path]) -> list[Path]:
+    """The files among `names`, and the images in the folders among them, at any depth, in the order of their names.
+
+    Raises UserError for a folder without an image.
+    """
+    files = []
+    for name in names:
+        if not name.is_dir():
+            files.append(name)
+            continue
+        found = sorted(path for path in name.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UserError(f"{name} has no image file ({' '.join(sorted(SUFFIXES))})")
+        files += found
+    return files
+
+
+def classify(
+    files: list[Path], preparation: Preparation, network: Network, names: list[str], scale: float, compute: Compute
+) -> Iterator[Answer | UserError]:
+    """Of each file in order what the network answers, or why it could not be read.
+
+    Args:
+        files: image files.
+        preparation: that of the test images.
+        network: trained.
+        names: of the classes.
+        scale: of the loss, see predict.logits.
+        compute: where and how to compute.
+    """
+
+    def read(path: Path) -> np.ndarray | UserError:
+        try:
+            return preparation.read(path)
+        except UserError as error:
+            return error
+
+    crop = network.architecture.get("crop")
+    probable = probabilities.meant(network.architecture)
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), TOGETHER):
+            found = list(pool.map(read, files[start : start + TOGETHER]))
+            images = [image for image in found if isinstance(image, np.ndarray)]
+            answers: Iterator[torch.Tensor] = iter(())
+            if images:
+                labels = np.zeros(len(images), np.int64)  # not known, and not looked at
+                stored = Images(np.stack(images), labels, [], preparation.mean, preparation.std)
+                batches = Batches(stored, np.arange(len(images)), compute.device, crop=crop)
+                answers = iter(predict.logits(network, batches, compute, scale).float())
+            for path, image in zip(files[start:], found, strict=False):
+                if isinstance(image, UserError):
+                    yield image
+                    continue
+                logits = next(answers)
+                order = torch.argsort(logits, descending=True, stable=True)
+                shares = logits.softmax(0)[order].tolist() if probable else None
+                yield Answer(path, [names[label] for label in order.tolist()], shares)
+
+
+def line(answer: Answer, top: int) -> str:
+    """For people: the file, and its likeliest classes with their probabilities."""
+    shown = answer.classes[:top]
+    if answer.probabilities is not None:
+        pairs = zip(shown, answer.probabilities, strict=False)
+        shown = [f"{name} {text(probability, 4)}" for name, probability in pairs]
+    return f"{answer.path}: {', '.join(shown)}"
+
+
+def table(answer: Answer, top: int) -> pd.DataFrame:
+    """For programs: columns file, rank, class, probability, a class a row."""
+    rank = range(1, min(top, len(answer.classes)) + 1)
+    shares = None if answer.probabilities is None else answer.probabilities[:top]
+    columns = {"file": str(answer.path), "rank": rank, "class": answer.classes[:top], "probability": shares}
+    return pd.DataFrame(columns)
