@@ -18,7 +18,8 @@ from stages.longtail.evaluation.rounding import text
 from stages.longtail.models.network import Network
 from stages.longtail.prediction import predict
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.sources.image_folders import SUFFIXES, Pictures
+from stages.longtail.sources import image_folders
+from stages.longtail.sources.pictures import Pictures
 
 TOGETHER = 256  # images read, then classified, then told: a folder of any size takes little memory
 
@@ -42,7 +43,7 @@ class Preparation:
         if not path.exists():
             raise UserError(f"{path} does not exist")
         try:
-            image = next(iter(Pictures([path], self.side, self.whole, path.name)))
+            image = Pictures([path], self.side, self.whole, path.name).read(path)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
         if self.channels == 3:
@@ -71,9 +72,10 @@ def find(names: list[Path]) -> list[Path]:
         if not name.is_dir():
             files.append(name)
             continue
-        found = sorted(path for path in name.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
+        paths = sorted(image_folders.walk(name))
+        found = [path for path, is_image in zip(paths, image_folders.images_among(paths), strict=True) if is_image]
         if not found:
-            raise UserError(f"{name} has no image file ({' '.join(sorted(SUFFIXES))})")
+            raise UserError(f"{name} has no image file")
         files += found
     return files
 

@@ -49,11 +49,11 @@ class Pictures:
             tqdm(total=len(self.files), desc=f"reading {self.name}", unit="image", disable=None) as bar,
         ):
             for start in range(0, len(self.files), TOGETHER):
-                for image in list(pool.map(self._read, self.files[start : start + TOGETHER])):
+                for image in list(pool.map(self.read, self.files[start : start + TOGETHER])):
                     bar.update()
                     yield image
 
-    def _read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path) -> np.ndarray:
         from PIL import Image
 
         try:

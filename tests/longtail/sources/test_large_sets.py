@@ -96,8 +96,8 @@ def test_images_are_decoded_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.
     paint(tmp_path, "imagenet_lt", {"a": 5, "b": 2})
     train = datasets.load(dataset("imagenet_lt", tmp_path, 8)).train
     read: list[str] = []
-    real = pictures.Pictures._read
-    monkeypatch.setattr(pictures.Pictures, "_read", lambda self, path: read.append(path.name) or real(self, path))
+    real = pictures.Pictures.read
+    monkeypatch.setattr(pictures.Pictures, "read", lambda self, path: read.append(path.name) or real(self, path))
     assert train.labels.tolist() == [0] * 5 + [1] * 2 and train.images.shape == (7, 8, 8, 3) and not read
     images = iter(train.images)
     first = next(images)
