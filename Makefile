@@ -31,6 +31,7 @@ lint: setup  ## check the code with ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 benchmark: setup  ## print speed and memory
 	python -m tests.benchmarks.training

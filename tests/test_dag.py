@@ -226,19 +226,3 @@ def test_byte_code_reruns_nothing_and_code_does(tmp_path: Path, monkeypatch: pyt
     assert changed() == set()
     (tmp_path / "stages/longtail/sources/more.py").write_text("")
     assert changed() == {"stages/longtail/sources"}
-
-
-def test_imports_run_downwards_only() -> None:
-    order = ["console", "files", "configuration", "runtime", "provenance", "sources", "splits", "recipe", "data"]
-    order += ["models", "prediction", "training", "classification", "evaluation", "comparison", "own_images"]
-    order += ["papers", "analyses", "validation"]
-    allowed = {wing: set(order[: order.index(wing) + 1]) for wing in order}
-    allowed["papers"] -= {"runtime", "models", "training", "classification"}
-    allowed["validation"] -= {"data", "models", "training", "papers", "analyses"}
-    for path in sorted((ROOT / "stages/longtail").rglob("*.py")):
-        wing = path.relative_to(ROOT / "stages/longtail").parts[0].removesuffix(".py")
-        for name in imports._imports(path):
-            parts = name.split(".")
-            assert parts[1] == "longtail", f"{path.name} imports a stage script"
-            section = parts[3:4] == ["classifier"]  # the model of the parameters alone, without what it configures
-            assert len(parts) < 3 or section or parts[2] in allowed[wing], f"{path.name} in {wing} imports {name}"

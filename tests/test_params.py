@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, composed, tiny
+from dvc.utils.serialize import parse_yaml
 
 from stages.longtail.configuration import parameters
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.splits.split import Split
 from stages.longtail.validation.whole_file import SECTIONS
@@ -123,6 +125,24 @@ def test_the_committed_parameters_are_accepted(tmp_path: Path) -> None:
     loaded = load(tmp_path, COMMITTED)
     assert loaded.section("protocol", Protocol).epochs == 30 and loaded.section("split", Split).ratio == 20.0
     assert loaded.seeds == (0,)
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    """Yaml 1.2: a leading zero is no octal, an exponent needs no point, yes and off are words."""
+    path, text = tmp_path / "params.yaml", yaml.safe_dump(COMMITTED)
+    path.write_text(text.replace("  seed: 0\n", "  seed: 010\n").replace("lr: 0.1\n", "lr: 5e-2\n"))
+    loaded = parameters.load(path)
+    assert loaded.section("split", Split).seed == 10 and loaded.section("protocol", Protocol).lr == 0.05
+    assert yaml_files.read(path) == parse_yaml(path.read_text(), path)
+    path.write_text(text.replace("regularity: false", "regularity: off"))
+    with pytest.raises(UserError, match=r"runtime\.regularity: expected bool, found 'off'"):
+        parameters.load(path)
+
+
+def test_what_is_written_is_read_back_by_dvc(tmp_path: Path) -> None:
+    value = {"b": ["5e-2", "010", "893884e2", "yes", "", "null", "~", "1_000"], "a": {"x": 1e-05, "y": None, "z": True}}
+    text = yaml_files.dump(value)
+    assert parse_yaml(text, "") == value and list(parse_yaml(text, "")) == ["b", "a"]
 
 
 def test_every_number_of_the_committed_parameters_is_walked() -> None:

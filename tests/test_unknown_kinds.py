@@ -23,6 +23,7 @@ from stages.longtail.recipe.representation import ClassSampler, CrossEntropy, No
 from stages.longtail.recipe.schedule import branch_epoch, learning_rate
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.sources import datasets
+from stages.longtail.sources.dataset import Dataset
 from stages.longtail.splits import imbalance
 from stages.longtail.training import loop, losses, mixing, session
 from stages.longtail.training.phase import Phase
@@ -31,6 +32,7 @@ CPU, COUNTS, LABELS = torch.device("cpu"), np.array([3, 2]), np.array([0, 0, 0, 
 RANDOM = np.random.default_rng(0)
 PROTOCOL = parse(Protocol, tiny()["protocol"], "protocol")
 REPRESENTATION = parse(Representation, tiny()["representation"], "representation")
+DIGITS = parse(Dataset, tiny()["dataset"], "dataset")
 PHASE = Phase.of(PROTOCOL, REPRESENTATION)
 
 
@@ -55,7 +57,7 @@ DISPATCHES: dict[str, Callable[[], Any]] = {
     "classifier": lambda: classifiers.classify(None, 0, {}, NEW),
     "head": lambda: heads.build("novel", 3, 2),
     "distance": lambda: heads.NearestMeanHead(3, 2, "novel")(torch.zeros(1, 3)),
-    "source": lambda: datasets.load(SimpleNamespace(name="novel")),
+    "source": lambda: datasets.load(DIGITS.model_copy(update={"name": "novel"})),
     "mixing": lambda: mixing.draw(NEW, COUNTS, LABELS, 2, RANDOM),
     "deviation": lambda: mixing.mfw_class_weight(COUNTS, 1.0, "novel"),
     "profile": lambda: imbalance.class_counts("novel", 2.0, 3, 2),

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 
 from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import cells
@@ -20,6 +19,7 @@ from stages.longtail.configuration.parameters import Params
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, Images, read_division
+from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_csv, read_json
 from stages.longtail.models import network
 from stages.longtail.papers.parameters import Experiment
@@ -143,7 +143,7 @@ def _recorded(paper: str, papers: Path) -> list[str]:
     path = papers / paper / "params.yaml"
     if not path.is_file():
         raise UserError(f"{path} does not exist: {paper} is no paper here")
-    content = yaml.safe_load(path.read_text())
+    content = yaml_files.read(path)
     names = [name for kind in cells.KINDS["data/classifier"] for name in content.get(kind) or {}]
     return [name for name in names if (papers / paper / "metrics" / name / "metrics.json").is_file()]
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.longtail.configuration.composition import compose
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 
 PAPERS = Path("reports/papers")
 SPLIT = ("dataset", "split")
@@ -92,7 +91,7 @@ def find(cell: str, out: str, papers: Path = PAPERS) -> Cell:
     """The entry of `cell` for the stage whose folder for the current experiment is `out`. Raises UserError."""
     paper, _, name = cell.rpartition("/")
     path = papers / paper / "params.yaml"
-    content = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
+    content = yaml_files.read(path) if path.is_file() else {}
     entries = {kind: content.get(kind) or {} for kind in KINDS[out]}
     for kind, of_kind in entries.items():
         if name in of_kind:

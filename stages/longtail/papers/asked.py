@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.composition import compose
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import plan as plans
 from stages.longtail.papers import published
@@ -93,7 +92,7 @@ def write_metrics(folder: Path) -> None:
     found = [name for name in names if (folder / "metrics" / name).is_file()]
     path = folder / "metrics/dvc.yaml"
     if found:
-        write_text(path, METRICS_HEAD + yaml.safe_dump({"metrics": found}))
+        write_text(path, METRICS_HEAD + yaml_files.dump({"metrics": found}))
     else:
         path.unlink(missing_ok=True)
 
@@ -168,8 +167,8 @@ def _subset(plan: dict[str, Any], request: Request, sections: dict[str, Any], co
 
 
 def _load(path: Path) -> dict[str, Any]:
-    return (yaml.safe_load(path.read_bytes()) if path.is_file() else None) or {}
+    return (yaml_files.read(path) if path.is_file() else None) or {}
 
 
 def _dump(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, HEAD + yaml.safe_dump(content, sort_keys=False, width=1000))
+    write_text(path, HEAD + yaml_files.dump(content))

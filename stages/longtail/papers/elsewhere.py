@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_csv, read_json, write_json, write_text
 from stages.longtail.papers import asked, epochs, plan, published
 from stages.longtail.papers.parameters import Experiment
@@ -75,7 +75,7 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
             file = f"{cell.replace('/', '-')}-{STAGES[found.kind]}.yaml"
             if any(before.file == file for before in ordered):
                 continue
-            text = yaml.safe_dump(found.sections(conf))
+            text = yaml_files.dump(found.sections(conf))
             write_text(folder / "params" / file, text)
             sha256 = hashlib.sha256(text.encode()).hexdigest()
             ordered.append(Ordered(found.kind, cell, found.entry["recipe"], file, sha256))

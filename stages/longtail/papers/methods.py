@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 from stages.longtail.papers import plan, published
 
 
@@ -39,7 +39,7 @@ def axes(conf: Path) -> str:
     """Markdown: the group files that each preset takes, and what it changes of them."""
     lines = []
     for name in names(conf):
-        preset: dict[str, Any] = yaml.safe_load((conf / "method" / f"{name}.yaml").read_text())
+        preset: dict[str, Any] = yaml_files.read(conf / "method" / f"{name}.yaml")
         chosen = {key.split("/")[1]: group for item in preset.get("defaults", []) for key, group in item.items()}
         lines.append(
             {

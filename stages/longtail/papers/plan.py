@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.composition import compose
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import write_text
 
 # What all runs have unless a row says otherwise: three seeds where a paper says nothing, bf16 as declared precision.
@@ -94,8 +94,8 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / "plan.yaml"
     if not path.is_file():
         raise UserError(f"{path} does not exist: write it with python -m stages.launch --update")
-    return yaml.safe_load(path.read_bytes()) or {}
+    return yaml_files.read(path) or {}
 
 
 def write(folder: Path, plan: dict[str, dict[str, Any]]) -> None:
-    write_text(folder / "plan.yaml", HEAD + yaml.safe_dump(plan, sort_keys=False, width=1000))
+    write_text(folder / "plan.yaml", HEAD + yaml_files.dump(plan))

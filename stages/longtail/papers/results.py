@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import read_csv
 from stages.longtail.papers import plan, published
 from stages.longtail.prediction.accuracy import GROUPS
@@ -80,7 +80,7 @@ def schedule(cell: pd.Series, conf: Path) -> str:
 
 @cache
 def _protocol(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())["protocol"]
+    return yaml_files.read(path)["protocol"]
 
 
 def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:

@@ -46,7 +46,10 @@ def resolve(runtime: Runtime) -> Compute:
         raise UserError("runtime.device is cuda, but torch sees no GPU: set runtime.device to auto or cpu")
     name = "cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu"
     if name == "cpu" and runtime.precision == "bf16" and not _cpu_has_bf16():
-        raise UserError("runtime.precision is bf16, which this processor lacks: set runtime.precision to fp32")
+        raise UserError(
+            "runtime.precision is bf16, which this processor lacks: set runtime.precision to fp32 (of a paper's run: "
+            "python -m stages.launch PAPER RUN --set runtime.precision=fp32)"
+        )
     if name == "cpu" and runtime.precision == "tf32":
         raise UserError("runtime.precision is tf32, which only GPUs have: set runtime.precision to fp32")
     with warnings.catch_warnings(action="ignore"):  # some releases of torch announce another way
