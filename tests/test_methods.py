@@ -278,4 +278,4 @@ def test_the_kind_alone_is_short_for_its_defaults(tmp_path: Path) -> None:
     assert representation.embedded == recipe.BatchEmbedded(interval=60, iterations=5)
     assert representation.embedded.sampler == recipe.RelativelyBalancedBlocks()
     assert representation.whitening == recipe.ZCA(epsilon=1e-5, momentum=0.1)
-    assert representation.mixing == recipe.MajorFeatureWeakening(group=2, alpha=2.0, beta=2.0, deviation="geometric")
+    assert representation.mixing == recipe.MajorFeatureWeakening(group=2, alpha=2.0, beta=2.0, deviation="arithmetic")

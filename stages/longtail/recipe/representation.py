@@ -115,7 +115,7 @@ class MajorFeatureWeakening(Section):
     group: Group = 2  # mix after this group of convolutions; 0: the input, 1: the first layer
     alpha: Positive = 2.0  # of Beta(alpha, alpha)
     beta: Positive = 2.0  # softness of the class weight s, Eq. 12
-    deviation: Deviation = "geometric"  # gamma of Eq. 12
+    deviation: Deviation = "arithmetic"  # gamma of Eq. 12
 
 
 class Mixup(Section):

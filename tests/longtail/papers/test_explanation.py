@@ -63,7 +63,7 @@ def test_mfw_differs_from_joint_in_its_mixing_alone() -> None:
         "representation.mixing.group": 2,
         "representation.mixing.alpha": 2.0,
         "representation.mixing.beta": 2.0,
-        "representation.mixing.deviation": "geometric",
+        "representation.mixing.deviation": "arithmetic",
     }
     assert "training.mixing:mfw_class_weight" in {place.name for place in explanation.functions("mfw", CONF)}
 
