@@ -25,11 +25,11 @@ FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "embedded": {"bet": ("data.samplers:epoch",)},
     "loss": {
-        "cross_entropy": ("training.losses:_per_image",),
-        "focal": ("training.losses:focal",),
-        "ldam": ("training.losses:ldam", "training.losses:ldam_margins"),
-        "logit_adjusted": ("training.losses:log_prior", "training.losses:_per_image"),
-        "cdt": ("training.losses:temperatures", "training.losses:_per_image"),
+        "cross_entropy": ("training.losses:build",),
+        "focal": ("training.losses:focal", "training.losses:build"),
+        "ldam": ("training.losses:ldam", "training.losses:ldam_margins", "training.losses:adjustment"),
+        "logit_adjusted": ("training.losses:log_prior", "training.losses:adjustment"),
+        "cdt": ("training.losses:temperatures", "training.losses:adjustment"),
     },
     "weighting": {
         "none": ("training.losses:_average",),
