@@ -121,7 +121,7 @@ def test_lambda_of_mixup_and_remix_is_a_beta_draw_whatever_the_class(kind, alpha
 def test_minor_classes_of_the_step_profile_are_left_alone():
     labels = np.array([0, 9] * 50)
     share = draw(MajorFeatureWeakening(beta=0.01), labels, 10).share
-    assert (share[labels == 9] == 0).all() and (share[labels == 0] > 0).all()
+    assert (share[labels == 9] < 1e-6).all() and (share[labels == 0] > 1e-6).all()
 
 
 def test_weakening_leaves_the_labels_and_mixup_mixes_them_as_the_images():
