@@ -5,8 +5,8 @@ Reads   all sections of the parameters; CONF/, to see where they leave the prese
 Writes  REPORTS/table.md
 With --papers, or --paper NAME for one, it reads plan.yaml, about.md and metrics/ in REPORTS/papers/<paper>/, and writes
         table<N>.md, .tex and .csv and README.md there; REPORTS/papers/README.md and its figure
-With --missing it writes nothing but lists the runs without results, the cheapest gain first. With --check [REV] it
-exits with 1 if a cell that was within its tolerance at the git revision REV (HEAD) no longer is.
+With --missing it writes nothing but lists the runs without results, of one paper or all, the cheapest gain first. With
+--check [REV] it exits with 1 if a cell that was within its tolerance at the git revision REV (HEAD) no longer is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stages.longtail.papers.parameters import Experiment
 
 def main() -> None:
     args = command_line.parse(__doc__, tables_command.add_options, reports="reports", conf="conf")
-    if args.papers or args.paper is not None or args.check:
+    if tables_command.chosen(args):
         tables_command.main(args)
         return
     params = Experiment.read(args.params)

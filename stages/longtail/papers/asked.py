@@ -66,6 +66,11 @@ def read(folder: Path) -> dict[str, Request]:
     }
 
 
+def represented(folder: Path) -> dict[str, dict[str, Any]]:
+    """The representations that the requests need: name -> compose, recipe, data, split, golden."""
+    return _load(folder / "params.yaml").get("represent") or {}
+
+
 def write(folder: Path, requests: dict[str, Request], conf: Path) -> None:
     """Write the paper's params.yaml."""
     _dump(folder / "params.yaml", _content(folder, requests, conf))
@@ -76,7 +81,7 @@ def write_subsets(papers: Path, conf: Path) -> None:
     datasets: dict[str, Any] = {}
     splits: dict[str, Any] = {}
     for path in published.files(papers):
-        for entry in _load(path.with_name("params.yaml")).get("represent", {}).values():
+        for entry in represented(path.parent).values():
             alone = [f"dataset={entry['data']}"]
             datasets.setdefault(entry["data"], _entry(alone, compose(alone, conf), "datasets"))
             overrides = [part for part in entry["compose"].split() if not part.startswith("seeds=")]

@@ -113,7 +113,7 @@ def _paths(stage: str, run: cells.Cell) -> str:
 def pack(folder: Path, runs: list[str], papers: Path) -> None:
     """Copy the small results of runs into the folder, with the checksums of all that DVC would have recorded."""
     order = _order(folder)
-    _parameters(folder, order)
+    _parameters(folder, _done(order, runs))
     metrics = papers / order["paper"] / "metrics"
     for name in runs:
         for file in SMALL:
@@ -137,9 +137,9 @@ def take(folder: Path, papers: Path, conf: Path) -> list[str]:
         raise UserError(
             f"{folder} has no results: run `bash {folder.name}/run.sh` on the other machine, then copy the folder back"
         )
-    _parameters(folder, order)
     checksums = read_json(folder / "checksums.json")
     done = _done(order, came)
+    _parameters(folder, done)
     for stage in done:
         found = cells.find(stage.cell, _out(stage.kind), papers)
         if found.entry["recipe"] != stage.recipe:
@@ -165,9 +165,9 @@ def _out(kind: str) -> str:
     return next(out for out, kinds in cells.KINDS.items() if kind in kinds)
 
 
-def _parameters(folder: Path, order: dict[str, Any]) -> None:
+def _parameters(folder: Path, stages: list[Ordered]) -> None:
     """Refuse parameter files that are not those that were sent."""
-    for stage in order["stages"]:
+    for stage in stages:
         path = folder / "params" / stage.file
         if digest(path) != stage.sha256:
             raise UserError(f"{path} was changed after it was sent: what it ran is not {stage.cell}; send it again")
@@ -216,7 +216,14 @@ def _record(
             file = cells.find(stage.cell, _out(stage.kind), papers).path.with_name("dvc.yaml")
             loaded = repo.stage.load_one(str(file), f"{STAGES[stage.kind]}@{stage.cell.split('/')[-1]}")
             for item in [*loaded.deps, *loaded.outs]:
-                _check(Path(item.fs_path), item, small, there, repo)
+                path = Path(item.fs_path)
+                if path not in small and path not in there and not path.is_file():
+                    raise UserError(
+                        f"{path} is neither here nor in {folder}/checksums.json: run its stage there as well"
+                    )
+            if stage.kind in ("datasets", "splits"):
+                for item in loaded.outs:
+                    _same(item, there)
             stages.append(loaded)
         for target, path in small.items():
             _copy(path, target)
@@ -228,29 +235,24 @@ def _record(
         return [stage.addressing for stage in stages]
 
 
-def _check(path: Path, item: Any, small: dict[Path, Path], there: dict[Path, Any], repo: Any) -> None:
-    """Refuse a file that is neither here nor there, or that is another one here, or in dvc.lock, than there."""
-    if path in small:
-        return
-    if path not in there:
-        if path.is_file():
-            return
-        raise UserError(f"{path} is neither here nor in the other machine's checksums: run its stage there as well")
-    md5 = there[path]["md5"]
-    here = digest(path, "md5") if path.is_file() else item.hash_info.value if item.is_in_repo else None
-    if here and here != md5:
+def _same(item: Any, there: dict[Path, Any]) -> None:
+    """Refuse data that are others here, or in dvc.lock, than there."""
+    path = Path(item.fs_path)
+    here = digest(path, "md5") if path.is_file() else item.hash_info.value
+    if here and path in there and here != there[path]["md5"]:
         raise UserError(f"{path} is not the file that the other machine used: its results do not belong here")
 
 
 def _enter(item: Any, there: dict[Path, Any]) -> None:
+    """Give a stage's file the checksum that it has there or, where it is none of those, here."""
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.meta import Meta
 
     path = Path(item.fs_path)
-    if path.is_file():
-        item.save()
-    else:
+    if path in there:
         item.hash_info, item.meta = HashInfo("md5", there[path]["md5"]), Meta(size=there[path]["size"])
+    else:
+        item.save()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 
 from stages.longtail.configuration.composition import compose
 from stages.longtail.data import samplers
-from stages.longtail.papers import epochs, plan
+from stages.longtail.files.artifacts import read_json
+from stages.longtail.papers import asked, epochs, plan, published
 from stages.longtail.papers.parameters import Experiment
 from stages.longtail.sources import datasets
 from stages.longtail.splits import imbalance
@@ -19,45 +21,66 @@ IMAGES = {"imagenet_lt": 115_846, "places_lt": 62_500, "inaturalist2018": 437_51
 A_CLASS = {"cifar10": (5000, 10), "cifar100": (500, 100), "tiny_imagenet": (500, 200), "digits": (120, 10)}
 
 
-def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
-    """A line for each run without results: cells that it fills, images to train in millions, what it waits for.
+COLUMNS = ["run", "cells", "images (millions)", "hours", "waits for", "command"]
 
-    cells: see results.cells. A representation counts for the first run that needs it, in this order.
+
+def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
+    """A line for each run without results, the cheapest gain first.
+
+    Images and hours are those of the run and of what it must train first: a representation counts for the first run
+    that needs it, in this order, with all the seeds that it then has. NaN hours: no speed was recorded for its network.
+
+    Args:
+        cells: see results.cells.
+        folder: that of the paper.
+        conf: the presets.
     """
-    planned = plan.read(folder)
+    planned, requests = plan.read(folder), asked.read(folder)
     todo = cells[(cells.run != "") & cells.seeds.eq(0)].groupby("run", sort=False).size()
     rows = []
     for name, count in todo.items():
         entry = planned[str(name)]
         params = Experiment.of(compose(entry["compose"].split(), conf))
+        seeds = set(requests[str(name)].seeds if name in requests else params.seeds)
         shared, own = cost(params)
-        if (folder / "data/representation" / entry["of"] / "checkpoint.pt").is_file():
-            shared = 0
         rows.append(
             {
                 "run": name,
                 "cells": count,
                 "of": entry["of"],
-                "shared": shared,
-                "own": own,
+                "seeds": seeds,
+                "shared": shared,  # images of one seed
+                "own": own * len(seeds),
+                "backbone": params.protocol.backbone,
                 "waits for": waits_for(params),
                 "command": f"python -m stages.launch {folder.name} {name}",
             }
         )
     if not rows:
-        return pd.DataFrame(columns=["run", "cells", "images (millions)", "waits for", "command"])
+        return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(rows)
     # Cheapest gain first: whole groups that share a representation, by images a cell; those that wait go last.
-    group = frame.groupby("of").agg(cells=("cells", "sum"), shared=("shared", "first"), own=("own", "sum"))
-    frame["order"] = frame.of.map((group.shared + group.own) / group.cells)
+    trained = {of: _trained(folder, of) for of in frame.of.unique()}
+    order = {}
+    for of, group in frame.groupby("of"):
+        seeds = set().union(*group.seeds) - trained[of]
+        order[of] = (group.shared.iloc[0] * len(seeds) + group.own.sum()) / group.cells.sum()
+    frame["order"] = frame.of.map(order)
     frame = frame.sort_values(["waits for", "order", "of", "own"], kind="stable")
-    first = ~frame.of.duplicated()
-    frame["images (millions)"] = ((frame.own + frame.shared.where(first, 0)) / 1e6).round(2)
-    return frame[["run", "cells", "images (millions)", "waits for", "command"]]
+    images = []
+    for row in frame.itertuples():
+        there = {seed for name, entry in planned.items() if entry["of"] == row.of and name in requests
+                 for seed in requests[name].seeds}  # fmt: skip
+        images.append(row.own + row.shared * len((row.seeds | there) - trained[row.of]))
+        trained[row.of] |= row.seeds | there
+    frame["images (millions)"] = (pd.Series(images, frame.index) / 1e6).round(2)
+    speed = frame.backbone.map(speeds(folder.parent, conf))
+    frame["hours"] = (pd.Series(images, frame.index) / speed / 3600).round(1)
+    return frame[COLUMNS]
 
 
 def cost(params: Experiment) -> tuple[int, int]:
-    """Images that a run trains, all seeds together: up to the branch, and after it."""
+    """Images that a run trains with one seed: up to the branch, and after it."""
     protocol, representation, split, name = params.protocol, params.representation, params.split, params.dataset.name
     if name in A_CLASS and split.profile != "none":
         largest, classes = A_CLASS[name]
@@ -65,12 +88,35 @@ def cost(params: Experiment) -> tuple[int, int]:
     else:
         images = IMAGES.get(name) or int(np.prod(A_CLASS[name]))
     trained = epochs.of(params)
-    streams, seeds = representation.auxiliary.streams, len(params.seeds)
     shared, all_epochs = (
-        streams * samplers.total(images, representation.embedded, protocol.batch_size, stop)
+        representation.auxiliary.streams * samplers.total(images, representation.embedded, protocol.batch_size, stop)
         for stop in (trained.branch, trained.stop)
     )
-    return seeds * shared, seeds * (all_epochs - shared + trained.head * images)
+    return shared, all_epochs - shared + trained.head * images
+
+
+def _trained(folder: Path, of: str) -> set[int]:
+    """The seeds of a representation whose networks are on this machine."""
+    entry = asked.represented(folder).get(of)
+    if entry is None or not (folder / "data/representation" / of / "checkpoint.pt").is_file():
+        return set()
+    return set(plan.seeds_of(entry["compose"].split()))
+
+
+def speeds(papers: Path, conf: Path) -> dict[str, float]:
+    """Images a second of each backbone, over all that the recorded runs trained in one go, on whatever machine."""
+    images: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for path in published.files(papers):
+        for name, entry in asked.represented(path.parent).items():
+            backbone = Experiment.of(compose(entry["compose"].split(), conf)).protocol.backbone
+            for file in ("represent.json", "manifest.json"):
+                manifest = path.parent / "metrics" / name / file
+                told = read_json(manifest) if manifest.is_file() else {}
+                if told.get("images"):
+                    images[backbone] += told["images"]
+                    seconds[backbone] += told["seconds"]
+    return {backbone: images[backbone] / seconds[backbone] for backbone in images}
 
 
 def waits_for(params: Experiment) -> str:

@@ -22,28 +22,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", nargs="?", const="HEAD", metavar="REV", help="compare with a revision (HEAD)")
 
 
+def chosen(args: Any) -> bool:
+    """Is the command about the papers? Raises UserError where its options do not go together."""
+    if args.missing and args.check:
+        raise UserError("--missing lists runs and --check compares tables: one of them")
+    if args.papers and (args.paper is not None or args.missing or args.check):
+        raise UserError(
+            "--papers writes the tables of all papers: leave out --paper, --missing and --check, or --papers"
+        )
+    return args.papers or args.paper is not None or args.missing or bool(args.check)
+
+
 def main(args: Any) -> None:
     papers = args.reports / "papers"
     known = [path.parent.name for path in published.files(papers)]
     if args.paper is not None and args.paper not in known:
         raise UserError(f"--paper: {papers} has no paper '{args.paper}'{suggest(args.paper, known)}")
-    chosen = [args.paper] if args.paper else known
+    names = [args.paper] if args.paper else known
     if args.missing:
-        for paper in chosen:
+        for paper in names:
             frame = missing.missing(results.cells(papers / paper, args.conf), papers / paper, args.conf)
-            total = frame["images (millions)"].sum()
-            print(f"{paper}: {len(frame)} runs missing, {total:.1f} million images to train\n")
-            print(frame.to_markdown(index=False) + "\n")
+            total, hours = frame["images (millions)"].sum(), frame["hours"].sum()
+            most = "" if frame.hours.notna().all() else ", not counting networks without a recorded speed"
+            print(f"{paper}: {len(frame)} runs missing, {total:.1f} million images to train, {hours:.0f} hours{most}\n")
+            print(frame.fillna({"hours": "-"}).to_markdown(index=False) + "\n")
     elif args.check:
-        check({paper: results.cells(papers / paper, args.conf) for paper in chosen}, papers, args.check)
+        check({paper: results.cells(papers / paper, args.conf) for paper in names}, papers, args.check)
     else:
-        write(papers, chosen, args.conf)
+        write(papers, names, args.conf)
 
 
-def write(papers: Path, chosen: list[str], conf: Path) -> None:
+def write(papers: Path, names: list[str], conf: Path) -> None:
     """Write the tables and the pages of these papers, and the scoreboard of all."""
     cells = {path.parent.name: results.cells(path.parent, conf) for path in published.files(papers)}
-    for paper in chosen:
+    for paper in names:
         printed_tables.write(paper, cells[paper], papers / paper)
         asked.write_metrics(papers / paper)
         page.write(paper, cells[paper], papers / paper, papers / "DISCREPANCIES.md")

@@ -1,0 +1,72 @@
+"""What is still to be run costs what it trains: its own epochs, and those of a representation with all its seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from stages.longtail.papers import asked, missing, plan
+from stages.longtail.papers.asked import Request
+
+IMAGES = 13_996  # CIFAR-10-LT at ratio 50
+CRT, LWS = "cifar10-exp-50-crt", "cifar10-exp-50-lws"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A paper of two runs that share a representation; lws was asked for with four seeds, crt has the plan's ten."""
+    folder = tmp_path / "papers/switching"
+    folder.mkdir(parents=True)
+    whole = plan.read(ROOT / "reports/papers/switching")
+    plan.write(folder, {name: whole[name] for name in (CRT, LWS)})
+    (folder / "published.csv").write_text("")
+    asked.write(folder, {LWS: Request(LWS, (0, 1, 2, 3))}, ROOT / "conf")
+    return folder
+
+
+def listed(folder: Path) -> pd.DataFrame:
+    cells = pd.DataFrame({"run": [CRT, CRT, LWS], "seeds": 0})
+    return missing.missing(cells, folder, ROOT / "conf").set_index("run")
+
+
+def test_a_representation_counts_once_with_the_seeds_of_all_that_were_asked_for(folder: Path) -> None:
+    frame = listed(folder)
+    assert frame.index.tolist() == [LWS, CRT] and frame.cells.tolist() == [1, 2]
+    # 200 epochs of the network and 10 of the head: four seeds for lws, then six more networks and ten heads for crt.
+    images = [(4 * 200 + 4 * 10) * IMAGES, (6 * 200 + 10 * 10) * IMAGES]
+    assert frame["images (millions)"].tolist() == [round(number / 1e6, 2) for number in images]
+    assert frame.hours.isna().all(), "no run has recorded a speed"
+
+
+def test_networks_that_are_here_are_not_trained_again(folder: Path) -> None:
+    checkpoint = folder / "data/representation" / CRT / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"")
+    images = [4 * 10 * IMAGES, (6 * 200 + 10 * 10) * IMAGES]  # of the four seeds that were asked for
+    assert listed(folder)["images (millions)"].tolist() == [round(number / 1e6, 2) for number in images]
+
+
+def test_hours_are_by_the_speed_that_runs_of_the_same_network_recorded(folder: Path) -> None:
+    told = folder / "metrics" / CRT / "represent.json"
+    told.parent.mkdir(parents=True)
+    told.write_text(json.dumps({"images": 3_600_000, "seconds": 3600.0}))
+    assert listed(folder).hours.tolist() == [round(number * IMAGES / 3.6e6, 1) for number in (840, 1300)]
+
+
+def test_variants_have_names_that_are_safe_and_tell_them_apart(folder: Path) -> None:
+    name = asked.variant_name(CRT, ["classifier.lr=0.05", "protocol.schedule.milestones=[50,90]"])
+    assert name == f"{CRT}+lr=0.05+milestones=50.90"
+    asked.enter(folder, [Request(name, (0,), CRT, ("classifier.lr=0.05",))], ROOT / "conf")
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    assert content["runs"][name]["of"] == CRT, "the head alone differs, so the representation is shared"
+    assert set(content["represent"]) == {CRT}
+    assert asked.read(folder)[name] == Request(name, (0,), CRT, ("classifier.lr=0.05",))
+    other = asked.variant_name(LWS, ["representation.mixing=mixup"])
+    asked.enter(folder, [Request(other, (0,), LWS, ("representation.mixing=mixup",))], ROOT / "conf")
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    assert content["runs"][other]["of"] == other and set(content["represent"]) == {CRT, other}
