@@ -32,7 +32,6 @@ ENV = {
 }
 
 CIFAR = ("switching", "procrustean", "end_to_end")
-PAPERS = re.compile(r"reports/papers/(?!.*published\.csv)")
 
 
 def call(folder: Path, *command: str, check: bool = True) -> str:
@@ -54,14 +53,11 @@ def ran(output: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the working tree, committed, with a recipe of 4 epochs, in which `dvc repro` has run once.
-
-    Of the papers only what they print: test_papers.py has one.
-    """
+    """A clone of the working tree, committed, with a recipe of 4 epochs, in which `dvc repro` has run once."""
     folder = tmp_path_factory.mktemp("clone")
     files = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     for name in files:
-        if (ROOT / name).is_file() and not PAPERS.match(name):
+        if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     protocol = folder / "conf/protocol/small.yaml"
@@ -135,6 +131,32 @@ def test_joint_and_switching_share_101_epochs_under_the_switching_protocol() -> 
 
 def test_second_repro_does_nothing(clone: Path) -> None:
     assert ran(call(clone, "dvc", "repro")) == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        (("status",), 1),
+        (("repro",), 7),
+        (("exp", "run"), 10),
+        (("metrics", "show"), 4),
+        (("metrics", "diff", "published"), 0),
+        (("exp", "show", "--only-changed"), 10),
+        (("checkout",), 0),
+        (("--cd", "reports/papers", "status", "--quiet"), 0),
+        (("--cd", "reports/papers", "metrics", "show"), 8),
+        (("--cd", "reports/papers", "metrics", "diff", "published"), 15),
+        (("--cd", "reports/papers", "repro", "-P", "--allow-missing", "--dry"), 16),
+    ],
+)
+def test_everyday_commands_are_about_what_was_asked(clone: Path, command: tuple[str, ...], lines: int) -> None:
+    """No flood from the papers: at most so many lines (of the papers' runs that are recorded), and no warning."""
+    call(clone, sys.executable, "-m", "stages.longtail.papers.published_revision")
+    done = subprocess.run(("dvc", *command), cwd=clone, env=ENV, capture_output=True, text=True, timeout=240)
+    quiet = "--quiet" in command  # of the papers' stages the data are not here
+    assert done.returncode == (1 if quiet else 0) and not done.stderr, done.stderr
+    assert len(done.stdout.splitlines()) <= lines, done.stdout
+    assert not ran(done.stdout)
 
 
 def test_reports_are_in_git_and_metrics_and_plots_are_declared(clone: Path) -> None:
