@@ -153,7 +153,7 @@ def test_a_paper_from_its_plan_to_its_tables(paper: Path) -> None:
         time.sleep(0.01)  # DVC itself writes its own files right before and after a stage
     os.killpg(campaign.pid, signal.SIGINT)
     campaign.wait(timeout=60)
-    output = call(paper, *command)
+    output = call(paper, *command, timeout=600)
     assert not {name.split("@")[1] for name in ran(output) if ":run@" in name} & {*finished}
     assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 0 runs missing")
     assert not ran(dvc(paper, "repro", "--all-pipelines"))

@@ -34,8 +34,8 @@ ENV = {
 CIFAR = ("switching", "procrustean", "end_to_end")
 
 
-def call(folder: Path, *command: str, check: bool = True) -> str:
-    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False, timeout=240)
+def call(folder: Path, *command: str, check: bool = True, timeout: int = 240) -> str:
+    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False, timeout=timeout)
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output
     return output

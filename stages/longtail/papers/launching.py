@@ -92,18 +92,21 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
 
 
 def run(papers: Path, paper: str, names: Sequence[str]) -> list[str]:
-    """Run what was asked for and is not recorded, one after the other; what is done is not done again.
+    """Run what was asked for and is not recorded; what is done is not done again.
 
-    Returns the names of the runs that failed, which do not keep the others from being run.
+    Returns the names of the runs that failed, which do not keep the others from being run: not by DVC's --keep-going,
+    which would go on with the next run after Ctrl-C, too.
     """
     there = asked.read(papers / paper)
     targets = {name: f"{paper}/dvc.yaml:{'older' if there[name].older else 'run'}@{name}" for name in names}
-    return [name for name, target in targets.items() if not _repro(papers, target)]
+    if _repro(papers, list(targets.values())):
+        return []
+    return [name for name, target in targets.items() if not _repro(papers, [target])]
 
 
-def _repro(papers: Path, target: str) -> bool:
+def _repro(papers: Path, targets: list[str]) -> bool:
     # Several may run at once in one folder: each waits while another one writes down what it has done.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "repro", target]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "repro", *targets]
     with subprocess.Popen(command) as process:  # which waits for DVC's end, whatever happens
         try:
             return process.wait() == 0
