@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import asked, results, scoreboard
 
@@ -59,7 +60,7 @@ def _variants(cells: pd.DataFrame, folder: Path) -> str:
     lines = []
     for base in dict.fromkeys(request.varies for name, request in requests.items() if runs[name]):
         printed = cells[(cells.run == base) & (cells.measure == "top1") & (cells.group == "all") & (cells.value > 1)]
-        number = f"{printed.value.iloc[0]:.1f}" if len(printed) else "-"
+        number = rounding.text(printed.value.iloc[0], 1) if len(printed) else "-"
         lines.append({"run": f"`{base}`", "changes": "", "published": number, **_accuracies(runs[base])})
         for name, request in requests.items():
             if request.varies == base and runs[name]:
@@ -87,11 +88,12 @@ def _accuracies(run: results.Run | None) -> dict[str, str]:
     shown = {}
     for head, name, key in (("last epoch", "acc", "std"), ("best test epoch", "best", "best_std")):
         value, deviation = metrics.get(name, {}).get("all"), metrics.get(key, {}).get("all")
-        text = "-" if value is None else f"{value:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
+        text = "-" if value is None else rounding.text(value, 1)
+        text += "" if deviation is None else f" ± {rounding.text(deviation, 1)}"
         shown[head] = text
     for group in ("many", "medium", "few"):
         value = metrics.get("acc", {}).get(group)
-        shown[group] = "-" if value is None else f"{value:.1f}"
+        shown[group] = "-" if value is None else rounding.text(value, 1)
     return shown | {"seeds": str(metrics.get("seeds", "-"))}
 
 

@@ -23,7 +23,7 @@ def test_a_head_that_is_not_trained_adds_no_epoch(tmp_path: Path) -> None:
     cell = cells.find(f"procrustean/{RUN}", "data/classifier", PAPERS)
     params = Experiment.of(cell.sections(ROOT / "conf"))
     elsewhere._results(folder, params)
-    *rows, before_last, last = (folder / "history.csv").read_text().splitlines(keepends=True)
+    *rows, _, last = (folder / "history.csv").read_text().splitlines(keepends=True)
     (folder / "history.csv").write_text("".join([*rows, last]))
     with pytest.raises(UserError, match="199 epochs, its recipe 200"):
         elsewhere._results(folder, params)
