@@ -25,6 +25,7 @@ REPRESENTATION = (*SPLIT, "protocol", "representation", "seeds", "runtime")
 # The sections that decide each kind of entry.
 SECTIONS = {
     "datasets": ("dataset",),
+    "images": ("dataset",),  # data sets that are read from image files, whose listing DVC watches
     "splits": SPLIT,
     "represent": REPRESENTATION,
     "runs": (*REPRESENTATION, "classifier"),
@@ -34,7 +35,7 @@ SECTIONS = {
 UNCOUNTED = {"dataset": {"root", "watch", "listing", "lists"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
 # The kinds among which a stage's entry is, by the folder that it writes for the current experiment.
 KINDS = {
-    "data/raw": ("datasets",),
+    "data/raw": ("datasets", "images"),
     "data/splits": ("splits",),
     "data/representation": ("represent",),
     "data/classifier": ("runs", "older"),
@@ -81,7 +82,7 @@ class Cell:
         return self._place(MANIFESTS[out])
 
     def _place(self, pattern: str) -> Path:
-        shared = self.kind in ("datasets", "splits")
+        shared = self.kind in ("datasets", "images", "splits")
         papers, paper = (self.path.parent, "") if shared else (self.path.parents[1], self.path.parent.name)
         names = {"data": self.name, "split": self.name, "of": self.name, **self.entry, "name": self.name}
         return papers / pattern.format(paper=paper, **{key: names[key] for key in ("data", "split", "of", "name")})

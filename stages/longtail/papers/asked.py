@@ -79,16 +79,19 @@ def write(folder: Path, requests: dict[str, Request], conf: Path) -> None:
 def write_subsets(papers: Path, conf: Path) -> None:
     """Write the params.yaml of the data sets and subsets that the runs of all papers need."""
     datasets: dict[str, Any] = {}
+    images: dict[str, Any] = {}  # the data sets that are read from image files, which DVC watches by a listing
     splits: dict[str, Any] = {}
     for path in published.files(papers):
         for entry in represented(path.parent).values():
             alone = [f"dataset={entry['data']}"]
-            datasets.setdefault(entry["data"], _entry(alone, compose(alone, conf), "datasets"))
+            composed = compose(alone, conf)
+            kind = images if composed["dataset"]["listing"] else datasets
+            kind.setdefault(entry["data"], _entry(alone, composed, "datasets"))
             overrides = [part for part in entry["compose"].split() if not part.startswith("seeds=")]
             split = _entry(overrides, compose(overrides, conf), "splits") | {"data": entry["data"]}
             if splits.setdefault(entry["split"], split)["recipe"] != split["recipe"]:
                 raise UserError(f"two runs name their subset {entry['split']}, which is another one in {path.parent}")
-    _dump(papers / "params.yaml", {"datasets": datasets, "splits": splits})
+    _dump(papers / "params.yaml", {"datasets": datasets, "images": images, "splits": splits})
 
 
 def write_metrics(folder: Path) -> None:

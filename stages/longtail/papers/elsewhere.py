@@ -24,7 +24,8 @@ from stages.longtail.papers.parameters import Experiment
 from stages.longtail.provenance import revision
 
 SMALL = ("metrics.json", "metrics_more.json", "per_class.csv", "predictions.npz", "history.csv", "manifest.json")
-STAGES = {"datasets": "download", "splits": "split", "represent": "represent", "runs": "run", "older": "older"}
+STAGES = {"datasets": "download", "images": "images", "splits": "split"}
+STAGES |= {"represent": "represent", "runs": "run", "older": "older"}
 SCRIPT = """\
 # Run it in the repository's root: bash {folder}/run.sh. A run that fails does not keep the others from being done.
 here=$(cd "$(dirname "$0")" && pwd)
@@ -79,9 +80,11 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
             write_text(folder / "params" / file, text)
             sha256 = hashlib.sha256(text.encode()).hexdigest()
             ordered.append(Ordered(found.kind, cell, found.entry["recipe"], file, sha256))
-            lines += [
-                f'python3 -m stages.{stage} --params "$here/params/{file}" {_paths(stage, run)}' for stage in stages
-            ]
+            if found.kind == "images":
+                stages = ["download --list", *stages]
+            for stage in stages:
+                paths = _paths(stage.split()[0], run)
+                lines.append(f'python3 -m stages.{stage} --params "$here/params/{file}" {paths}')
         lines.append(f'python3 -m stages.elsewhere pack "$here" {name}')
         script.append(" &&\n".join(lines) + f' ||\nfailed="$failed {name}"')
     script.append('[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }')

@@ -51,11 +51,12 @@ class Source:
 
 def load(dataset: Dataset) -> Source:
     """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
-    layouts.lists_of(dataset)  # refused where a set is not read from image files
     match dataset.name:
         case "digits":
+            layouts.lists_of(dataset)  # refuses lists, as for CIFAR: neither is read from image files
             return _digits(dataset)
         case "cifar10" | "cifar100":
+            layouts.lists_of(dataset)
             return _cifar(dataset)
         case "imagenet_lt" | "places_lt" | "inaturalist2018" | "tiny_imagenet" | "tiered_imagenet":
             return _large(dataset)
