@@ -116,10 +116,10 @@ def own(tmp_path):
 
 def test_a_folder_is_read_by_sorted_class_and_file_and_resized(own):
     (own / "train/cat/notes.txt").write_text("no image")
-    source = datasets.load(Dataset(name="folder", root=str(own), size=4, watch=""))
+    source = datasets.load(Dataset(name="folder", root=str(own), size=5, watch=""))
     assert source.classes == ["ant", "cat"]
     assert source.train.labels.tolist() == [0, 1, 1] and source.test.labels.tolist() == [0, 1]
-    assert source.train.images.shape == (3, 4, 4, 3)
+    assert source.train.images.shape == (3, 5, 5, 3)
     assert source.train.images[:, 2, 1].tolist() == [[1, 2, 3], [40, 50, 60], [10, 20, 30]]
     assert source.test.images[:, 0, 0].tolist() == [[4, 5, 6], [7, 8, 9]]
 
@@ -127,7 +127,7 @@ def test_a_folder_is_read_by_sorted_class_and_file_and_resized(own):
 def test_a_folder_with_a_corrupt_image_or_an_empty_class_is_refused_by_name(own):
     (own / "test/cat/d.png").unlink()
     with pytest.raises(UserError, match="class 'cat' has no test image"):
-        datasets.load(Dataset(name="folder", root=str(own), size=4, watch=""))
+        datasets.load(Dataset(name="folder", root=str(own), size=5, watch=""))
     (own / "test/cat/broken.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(UserError, match=r"broken\.png is not a readable image"):
-        datasets.load(Dataset(name="folder", root=str(own), size=4, watch=""))
+        datasets.load(Dataset(name="folder", root=str(own), size=5, watch=""))
