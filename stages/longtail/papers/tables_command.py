@@ -12,7 +12,7 @@ import pandas as pd
 
 from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import asked, missing, page, printed_tables, published, results, scoreboard
+from stages.longtail.papers import asked, board, missing, page, printed_tables, published, results, scoreboard
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +60,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
         asked.write_metrics(papers / paper)
         page.write(paper, cells[paper], papers / paper, papers / "DISCREPANCIES.md")
     scoreboard.write(cells, papers)
+    board.write(papers, list(cells), conf)
 
 
 def check(cells_of: dict[str, pd.DataFrame], papers: Path, revision: str) -> None:

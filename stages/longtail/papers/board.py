@@ -1,0 +1,85 @@
+"""The board that no paper has: every method that ran under one protocol, on the same subset, with intervals.
+
+Made of the recorded runs of all papers that have predictions.npz; written as reports/papers/BOARD.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.longtail.comparison import results as predictions
+from stages.longtail.comparison.compare import compare
+from stages.longtail.comparison.results import Result
+from stages.longtail.configuration.composition import compose
+from stages.longtail.evaluation import intervals
+from stages.longtail.evaluation.rounding import text
+from stages.longtail.files.artifacts import write_text
+from stages.longtail.papers import asked
+
+BASE = "joint"
+HEAD = """\
+# One protocol, one subset, all methods
+
+Each table has every recorded run of one protocol on one subset, whatever paper asked for it, best first: top-1
+accuracy of the last epoch, percent, with 95% intervals from resamples of the test images. The difference is from
+`joint`, paired: both on the same test images; **bold** where its interval leaves out 0. Intervals from images say
+nothing of other seeds: with one seed a difference of a point or two may be luck, whatever its interval. A method whose
+interval overlaps that of the row above is not told apart from it here; `python -m stages.compare A B` compares any
+two, paired.
+"""
+
+
+def write(papers: Path, names: list[str], conf: Path) -> None:
+    """Write BOARD.md from the results of these papers, folders below `papers`."""
+    found: dict[tuple[str, str], dict[str, Result]] = {}
+    for paper in names:
+        for name, request in asked.read(papers / paper).items():
+            folder = papers / paper / "metrics" / name
+            if not all((folder / file).is_file() for file in predictions.FILES):
+                continue
+            sections = compose(asked.overrides(papers / paper, request), conf)
+            method = " ".join([sections["method"], *(c for c in request.changes if not c.startswith("method="))])
+            place = sections["protocol"]["name"], subset(sections)
+            found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))
+    parts = [
+        f"## `{protocol}`, {where}\n\n{_table(runs).to_markdown(index=False)}"
+        for (protocol, where), runs in sorted(found.items())
+        if BASE in runs and len(runs) > 1
+    ]
+    write_text(papers / "BOARD.md", "\n\n".join([HEAD.rstrip(), *parts]) + "\n")
+
+
+def subset(sections: dict[str, Any]) -> str:
+    """Such as: cifar10, exp, ratio 100. A subset of another seed or size says so."""
+    split = sections["split"]
+    words = [sections["dataset"]["name"], split["profile"], f"ratio {split['ratio']:g}"]
+    words += [f"{key} {split[key]}" for key in ("seed", "holdout", "n_max") if split[key]]
+    return ", ".join(words)
+
+
+def _table(runs: dict[str, Result]) -> pd.DataFrame:
+    """Columns method, seeds, all, many, medium, few, difference. runs: by method, `joint` among them."""
+    scored = {name: intervals.of_run(run.predicted, run.labels, run.shots) for name, run in runs.items()}
+    rows = []
+    for name in sorted(scored, key=lambda name: -scored[name]["all"].mean):
+        row = {"method": f"`{name}`", "seeds": len(runs[name].predicted)}
+        for group in ("all", "many", "medium", "few"):
+            if group in scored[BASE]:
+                found = scored[name][group]
+                row[group] = text(found.mean, 1) + (f" ({_range(found.low, found.high)})" if group == "all" else "")
+        if name == BASE:
+            row["difference"] = "-"
+        else:
+            apart = compare(runs[BASE], runs[name]).groups.set_index("group").loc["all"]
+            shown = text(apart.difference, 1, sign=True)
+            clear = apart.low > 0 or apart.high < 0
+            row["difference"] = f"{f'**{shown}**' if clear else shown} ({_range(apart.low, apart.high, sign=True)})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _range(low: float, high: float, sign: bool = False) -> str:
+    return f"{text(low, 1, sign=sign)} to {text(high, 1, sign=sign)}"
