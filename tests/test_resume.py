@@ -67,6 +67,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(digits: Workplace, st
     result = digits.run("represent")
     assert result.returncode == 0
     assert "epoch 1 of" not in result.stdout, "it started over"
+    assert f"represent, seed 0: from .scratch, epoch {done}: it goes on to epoch {EPOCHS}" in result.stdout
     assert same(weights(digits.folder), weights(straight))
     for name in ("checkpoint.pt", "history.csv"):  # to the byte, or DVC would rerun what follows
         path = f"data/representation/{name}"
@@ -153,3 +154,29 @@ def test_changed_data_is_refused_until_it_is_described_and_then_another_recipe(
     described["digest"]["train"][0] = digest(images)
     meta.write_text(json.dumps(described))
     assert "epoch 1 of" in digits.run("represent").stdout
+
+
+def test_a_stage_with_nothing_left_to_train_says_so_and_how_to_start_afresh(digits: Workplace, straight: Path) -> None:
+    shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
+    digits.write(long())
+    said = digits.run("represent").stdout
+    (line,) = [line for line in said.splitlines() if "from .scratch, epoch 8: nothing is left to train" in line]
+    folder = digits.folder / line.partition("to start afresh: rm -r ")[2]
+    assert folder in [*digits.folder.glob(".scratch/*/seed-0")]
+    shutil.rmtree(folder)
+    assert "epoch 1 of" in digits.run("represent").stdout
+
+
+def test_epochs_computed_with_other_threads_are_told_of_and_can_be_used(digits: Workplace, straight: Path) -> None:
+    shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
+    for path in digits.folder.glob(".scratch/*/seed-0/epoch-8.pt"):  # as if it had been stopped after the fifth
+        content = torch.load(path, weights_only=True)
+        torch.save(content | {"epoch": 5, "history": content["history"][:5]}, path.with_name("epoch-5.pt"))
+        path.unlink()
+    digits.write(long(runtime__threads=2))
+    said = digits.run("represent").stdout
+    assert "epoch 5 of this recipe, computed otherwise, lies in .scratch/" in said and "epoch 1 of" in said
+    assert "seed-0: set runtime.threads to 1 to use it" in said
+    digits.write(long(runtime__threads=1))
+    said = digits.run("represent").stdout
+    assert "from .scratch, epoch 5: it goes on to epoch 8" in said and "epoch 1 of" not in said and "computed otherwise" not in said

@@ -84,11 +84,11 @@ def test_a_file_that_may_not_grow_to_its_size_leaves_what_was_there(trained: Wor
 
 
 @contextlib.contextmanager
-def locked(*folders: Path) -> Iterator[None]:
+def locked(*folders: Path, mode: int = 0o555) -> Iterator[None]:
     """Folders in which nobody may write; root, who may everywhere, is an ordinary user meanwhile."""
     Path().chmod(0o755)
     for folder in folders:
-        folder.chmod(0o555)
+        folder.chmod(mode)
     root = os.geteuid() == 0
     try:
         if root:
@@ -108,6 +108,27 @@ def locked(*folders: Path) -> Iterator[None]:
 def test_no_permission_to_write_names_the_file(trained: Workplace, stage: str, folder: str) -> None:
     with locked(Path(folder)):
         refused(stage, "no permission for", folder, "change its permissions")
+
+
+def test_no_permission_to_look_into_a_folder_names_the_file_as_it_is_meant_to_be_called(ready: Workplace) -> None:
+    with locked(Path("data/splits"), mode=0):
+        line = start("split")
+    assert isinstance(line, str) and "no permission for data/splits/" in line and "partial" not in line, line
+
+
+@pytest.mark.parametrize("epochs", ["before the first epoch", "after some"])
+def test_a_scratch_folder_that_cannot_be_written_is_named_with_what_names_another(
+    ready: Workplace, epochs: str
+) -> None:
+    Path(".scratch").mkdir()
+    if epochs == "after some":
+        ok("represent")
+        shutil.rmtree("data/representation")
+        for path in Path(".scratch").glob("*/*/*"):
+            path.unlink()
+    Path("data/representation").mkdir()
+    with locked(Path(".scratch"), *Path(".scratch").glob("*/*")):
+        refused("represent", "no permission for .scratch/", "LONGTAIL_SCRATCH=FOLDER")
 
 
 def test_no_permission_to_make_a_folder_names_it(ready: Workplace) -> None:

@@ -28,6 +28,11 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _one_line(error: OSError) -> str:
+    """What happened and what to do about it, with what the code that met it knows besides: the error's notes."""
+    return "; ".join([_remedy(error), *getattr(error, "__notes__", [])])
+
+
+def _remedy(error: OSError) -> str:
     where = error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left on the disk while writing {where}: free some space and run again"

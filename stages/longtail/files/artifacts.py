@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -39,7 +39,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         error.filename = str(path)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written nothing can be removed, and that is not the news
+            partial.unlink(missing_ok=True)
 
 
 def text_path(text: str) -> Path:

@@ -10,7 +10,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class Scratch:
     EVERY = 1.0  # seconds: of epochs that take less not all are written, as that would take as long as they do
 
     def __init__(self, key: str, seed: int):
-        self.folder = SCRATCH / key / f"seed-{seed}"
+        self.key, self.folder = key, SCRATCH / key / f"seed-{seed}"
         self.pending: tuple[dict[str, Any], bool] | None = None
         self.written = -self.EVERY
         self.first, self.began, self.facts = 0, time.perf_counter(), dict[str, Any]()
@@ -105,18 +106,31 @@ class Scratch:
     def latest(self, limit: int) -> dict[str, Any] | None:
         """The newest checkpoint of an epoch not after `limit`."""
         while True:
-            kept = {int(path.stem.removeprefix("epoch-")): path for path in self.folder.glob("epoch-*.pt")}
-            usable = [epoch for epoch in kept if epoch <= limit]
-            if not usable:
+            kept = _epochs(self.folder, limit)
+            if not kept:
                 return None
             try:
-                return load(kept[max(usable)])
+                return load(kept[max(kept)])
             except FileNotFoundError:  # another stage of the same recipe, at the same time, has gone on from it
                 continue
 
+    def elsewhere(self, limit: int) -> tuple[int, Path, dict[str, str]] | None:
+        """The newest epoch of the same recipe and seed, computed otherwise: its number, where it lies, and the values
+        of `runtime` under which it would be gone on from; None if there is none."""
+        recipe, *mine = self.key.split(",")
+        found = []
+        for folder in SCRATCH.glob(f"*/{self.folder.name}"):
+            other, *theirs = folder.parent.name.split(",")
+            if other == recipe and folder != self.folder and (kept := _epochs(folder, limit)):
+                differing = (item.partition("=") for item in theirs if item not in mine)
+                found.append((max(kept), folder, {name: value for name, _, value in differing}))
+        return max(found, key=lambda one: (one[0], str(one[1])), default=None)
+
     def begin(self, first: int, facts: dict[str, Any]) -> None:
-        """The epochs after `first` come about now, and so; for `notes`."""
+        """The epochs after `first` come about now, and so; for `notes`. A folder that cannot be made is seen now."""
         self.first, self.began, self.facts = first, time.perf_counter(), facts
+        with _told_of_scratch():
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, state: dict[str, Any], stage_ends: bool) -> None:
         """Keep `state` of state["epoch"]: written now if EVERY seconds have passed, else by the next one or `close`."""
@@ -130,8 +144,9 @@ class Scratch:
         """Write what is kept in memory alone: to be called however a training ends."""
         if self.pending:
             try:
-                self._write(*self.pending)
-                self._note(self.pending[0]["epoch"])
+                with _told_of_scratch():
+                    self._write(*self.pending)
+                    self._note(self.pending[0]["epoch"])
             except Exception:
                 self.pending = None  # a full disk is not tried again; an interrupted write is
                 raise
@@ -139,7 +154,6 @@ class Scratch:
 
     def _write(self, state: dict[str, Any], stage_ends: bool) -> None:
         """The rolling checkpoint before this one goes, those at which a stage ended stay."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{state['epoch']}.pt"
         save(self.folder / name, state)
         rolling = self.folder / "rolling"
@@ -160,3 +174,19 @@ class Scratch:
             (part for part in parts if after < part["epochs"][0] and part["epochs"][1] <= last),
             key=lambda part: part["epochs"],
         )
+
+
+def _epochs(folder: Path, limit: int) -> dict[int, Path]:
+    """The checkpoints in a folder of epochs not after `limit`."""
+    kept = {int(path.stem.removeprefix("epoch-")): path for path in folder.glob("epoch-*.pt")}
+    return {epoch: path for epoch, path in kept.items() if epoch <= limit}
+
+
+@contextmanager
+def _told_of_scratch() -> Iterator[None]:
+    """What fails in the scratch folder need not lie there."""
+    try:
+        yield
+    except OSError as error:
+        error.add_note(f"or keep what is trained elsewhere than in {SCRATCH}: LONGTAIL_SCRATCH=FOLDER")
+        raise

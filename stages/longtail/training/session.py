@@ -174,7 +174,9 @@ class Session:
         training = Training(phase, seed, begin(), images, self.compute, state, runtime.regularity, runtime.observe)
         first = training.epoch
         self.record.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
-        scratch.begin(first, manifest.facts())
+        _tell(name, scratch, begins, first, phase.stop)
+        if first < phase.stop:
+            scratch.begin(first, manifest.facts())
         done, total = (
             samplers.total(len(images), phase.embedded, phase.batch_size, epoch) for epoch in (first, phase.stop)
         )
@@ -190,6 +192,24 @@ class Session:
     def write(self, states: dict[int, State], manifest_path: Path | None) -> None:
         """Hand on the states of all seeds; see Record.write."""
         self.record.write(states, self.params.branch_epoch, self.compute, self.at_once, manifest_path)
+
+
+def _tell(name: str, scratch: Scratch, begins: int, first: int, stop: int) -> None:
+    """Say what of a phase comes from .scratch/, or would under another `runtime`, and how to have it otherwise.
+
+    Args:
+        name: of the stage and the seed.
+        scratch: where the phase's checkpoints lie.
+        begins, first, stop: epochs completed before the phase, now, and at its end.
+    """
+    if first > begins:
+        then = "nothing is left to train" if first == stop else f"it goes on to epoch {stop}"
+        start = f"{name}: from {checkpoint.SCRATCH}, epoch {first}: {then}"
+        print(f"{start}; to start afresh: rm -r {scratch.folder}")
+    elif first < stop and (other := scratch.elsewhere(stop)) and other[0] > begins:
+        epoch, folder, values = other
+        settings = " and ".join(f"runtime.{name} to {value}" for name, value in values.items())
+        print(f"{name}: epoch {epoch} of this recipe, computed otherwise, lies in {folder}: set {settings} to use it")
 
 
 def architecture(protocol: Protocol, representation: Representation, channels: int, classes: int) -> Architecture:
