@@ -110,6 +110,9 @@ REFUSED = [
     (("method=ldam", "classifier=tau"), "classifier.kind tau", "representation.head is cosine"),
     (("method=ldam", "classifier=logit_adjustment"), "classifier.kind logit_adjustment", "head is cosine"),
     (("method=crt", "classifier.loss=ldam"), "classifier.loss is ldam", "a re-trained head is linear"),
+    (("method=b_c", "+classifier.frozen=batch"), "classifier.frozen is batch", "nothing is frozen"),
+    (("method=switching", "+classifier.frozen=batch"), "classifier.frozen is batch, but classifier.trained is all"),
+    (("method=crt", "+classifier.scale_bias=true"), "classifier.scale_bias is true", "trained is head, not scale"),
     (("method=lb_c", BILATERAL), "classifier.trained is last_block", "representation.auxiliary is bilateral"),
     # auxiliary tasks beside what mixes or embeds batches
     (("method=bbn", "representation.whitening=zca"), "representation.auxiliary is bilateral", "whitening is zca"),

@@ -179,4 +179,8 @@ def test_epochs_computed_with_other_threads_are_told_of_and_can_be_used(digits: 
     assert "seed-0: set runtime.threads to 1 to use it" in said
     digits.write(long(runtime__threads=1))
     said = digits.run("represent").stdout
-    assert "from .scratch, epoch 5: it goes on to epoch 8" in said and "epoch 1 of" not in said and "computed otherwise" not in said
+    assert (
+        "from .scratch, epoch 5: it goes on to epoch 8" in said
+        and "epoch 1 of" not in said
+        and "computed otherwise" not in said
+    )

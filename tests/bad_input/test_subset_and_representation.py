@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Workplace, tiny
 from inprocess import REPRESENTATION, files, ok, refused
@@ -134,3 +135,20 @@ def test_events_that_were_not_counted_are_refused(trained: Workplace) -> None:
     trained.write(tiny(runtime__regularity=True))
     refused("classify", str(REPRESENTATION), "runtime.regularity", "run the represent stage again")
     refused("evaluate", "data/classifier/checkpoint.pt", "runtime.regularity", "run again the stage that makes it")
+
+
+def test_dropping_the_last_batch_must_leave_one(ready: Workplace) -> None:
+    images = len(np.load("data/splits/kept.npy"))
+    ready.write(tiny(protocol__drop_last=True, protocol__batch_size=images + 1))
+    refused("represent", "protocol.drop_last leaves no batch", f"there are {images} training images", "lower it")
+
+
+def test_batches_that_cannot_be_whitened_are_told_of(ready: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    """16 channels: the batches of 64 are whitened; that of the last images of an epoch, or batches of 16, are not."""
+    images = len(np.load("data/splits/kept.npy"))
+    for size in (64, 16):
+        ready.write(tiny(representation__whitening="zca", protocol__batch_size=size, protocol__epochs=1))
+        ok("represent")
+        small = [n for n in (size, images % size) if 0 < n <= 16]
+        said = [line for line in capsys.readouterr().out.splitlines() if "singular covariance of 16 channels" in line]
+        assert len(said) == bool(small) and all(str(n) in said[0] for n in small)

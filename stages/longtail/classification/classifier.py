@@ -10,6 +10,10 @@ from stages.longtail.configuration.section import SHORT, Count, Items, NonNegati
 from stages.longtail.recipe.representation import Loss, Sampler, Weighting
 from stages.longtail.recipe.schedule import Schedule
 
+# Statistics by which frozen batch normalisation (and whitening) works: the running averages, in evaluation mode; or
+# each batch's, in training mode, which moves the averages although no weight moves.
+Frozen = Literal["running", "batch"]
+
 
 class Interlude(Section):
     """Epochs of another sampler between the branch and what follows (`switching` Table 7)."""
@@ -26,7 +30,8 @@ class Continue(Section):
     loss: Loss | None = None
     weighting: Weighting | None = None
     interlude: Interlude | None = None
-    trained: Literal["all", "head"] = "all"  # head: the trunk is frozen, in evaluation mode
+    trained: Literal["all", "head"] = "all"  # head: the trunk is frozen
+    frozen: Frozen = "running"
     new_head: bool = False  # start from a freshly initialised head
     epochs: Count | None = None  # after the branch; null: to the protocol's last epoch
 
@@ -35,7 +40,9 @@ class Retrain(Section):
     """Train again, on its own schedule: a new head and what `trained` adds to it, or only the scales of the old one."""
 
     kind: Literal["retrain"] = "retrain"
-    trained: Literal["head", "scale", "last_block", "all"]  # what is not trained is frozen, in evaluation mode
+    trained: Literal["head", "scale", "last_block", "all"]  # what is not trained is frozen
+    frozen: Frozen = "running"
+    scale_bias: bool = False  # scale: the scales are the logits', bias included, and not the weights'
     sampler: Sampler
     loss: Loss
     weighting: Weighting

@@ -55,7 +55,9 @@ def go_on(session: Session, seed: int, state: State, classifier: Continue) -> St
         state = _with_new_head(session, seed, state)
     stop = state["epoch"] + classifier.epochs if classifier.epochs else protocol.epochs
     phase = Phase.of(protocol, representation)
-    phase = replace(phase, stage="classify", trained=classifier.trained, stop=stop, last=stop, **after)
+    phase = replace(
+        phase, stage="classify", trained=classifier.trained, frozen=classifier.frozen, stop=stop, last=stop, **after
+    )
     if interlude := classifier.interlude:
         first = replace(phase, sampler=interlude.sampler, stop=state["epoch"] + interlude.epochs)
         state = session.train_seed(seed, first, key, lambda: _restore(session, state), state)
@@ -70,6 +72,7 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
         Phase.of(session.params.protocol, session.params.representation),
         stage="classify",
         trained=classifier.trained,
+        frozen=classifier.frozen,
         sampler=classifier.sampler,
         loss=classifier.loss,
         weighting=classifier.weighting,
@@ -88,7 +91,7 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
     def begin() -> network.Network:
         model = _restore(session, state)
         if classifier.trained == "scale":
-            network.scale_head(model)
+            network.scale_head(model, classifier.scale_bias)
         else:
             network.new_head(model, seed)
         return model

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Distance = Literal["cosine", "euclidean"]
-Kind = Literal["linear", "cosine", "scaled", "ncm_cosine", "ncm_euclidean"]
+Kind = Literal["linear", "cosine", "scaled", "scaled_bias", "ncm_cosine", "ncm_euclidean"]
 
 
 class CosineHead(nn.Module):
@@ -25,15 +25,20 @@ class CosineHead(nn.Module):
 
 
 class ScaledHead(nn.Module):
-    """LWS: logits f_j * (w_j . x) + b_j. The linear layer is frozen, the scales f (classes,) start at 1."""
+    """LWS: logits f_j * (w_j . x) + b_j. The linear layer is frozen, the scales f (classes,) start at 1.
 
-    def __init__(self, features: int, classes: int):
+    bias: scale it as well, f_j * (w_j . x + b_j).
+    """
+
+    def __init__(self, features: int, classes: int, bias: bool = False):
         super().__init__()
+        self.bias = bias
         self.linear = nn.Linear(features, classes)
         self.scale = nn.Parameter(torch.ones(classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.linear.weight * self.scale[:, None], self.linear.bias)
+        bias = self.linear.bias * self.scale if self.bias else self.linear.bias
+        return F.linear(x, self.linear.weight * self.scale[:, None], bias)
 
 
 class NearestMeanHead(nn.Module):
@@ -70,6 +75,8 @@ def build(kind: Kind, features: int, classes: int) -> nn.Module:
             return CosineHead(features, classes)
         case "scaled":
             return ScaledHead(features, classes)
+        case "scaled_bias":
+            return ScaledHead(features, classes, bias=True)
         case "ncm_cosine":
             return NearestMeanHead(features, classes, "cosine")
         case "ncm_euclidean":

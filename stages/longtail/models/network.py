@@ -23,7 +23,7 @@ class Architecture(TypedDict):
     channels: int  # of the images
     classes: int
     head: heads.Kind
-    whitening: dict[str, float]  # epsilon and momentum; empty: none
+    whitening: dict[str, float]  # what models.whitening.Whitening is made with; empty: none
     bilateral: bool  # a second last block; the features are those of both, one after the other
     auxiliary: dict[str, int]  # further linear heads, used in training alone: name and number of outputs
     projection: NotRequired[int | None]  # outputs of a linear layer and a ReLU that make the features; None: none
@@ -33,6 +33,13 @@ class Architecture(TypedDict):
 def family(backbone: str) -> ModuleType:
     """The module that has the backbone's groups and their initialisation."""
     return resnet_cifar if backbone in resnet_cifar.BLOCKS else resnet_imagenet
+
+
+def features_size(architecture: Architecture) -> int:
+    """Channels of the features before the head."""
+    backbone = architecture["backbone"]
+    channels = family(backbone).features(backbone, architecture["width"]) * (2 if architecture["bilateral"] else 1)
+    return architecture.get("projection") or channels
 
 
 class Network(nn.Module):
@@ -59,8 +66,7 @@ class Network(nn.Module):
 
     @property
     def features_size(self) -> int:
-        channels = self.channels * (2 if self.architecture["bilateral"] else 1)
-        return self.architecture.get("projection") or channels
+        return features_size(self.architecture)
 
     @property
     def last_block(self) -> nn.Module:
@@ -118,12 +124,12 @@ def new_head(network: Network, seed: int, kind: heads.Kind = "linear") -> None:
     _replace_head(network, kind, head.to(next(network.parameters()).device))
 
 
-def scale_head(network: Network) -> None:
-    """Put a scale of 1 on each class of the linear head (LWS); the logits stay what they were."""
+def scale_head(network: Network, bias: bool = False) -> None:
+    """Put a scale of 1 on each class of the linear head (LWS), and on its bias; the logits stay what they were."""
     with ONE_AT_A_TIME:
-        head = heads.ScaledHead(network.features_size, network.architecture["classes"])
+        head = heads.ScaledHead(network.features_size, network.architecture["classes"], bias)
     head.linear.load_state_dict(network.head.state_dict())
-    _replace_head(network, "scaled", head)
+    _replace_head(network, "scaled_bias" if bias else "scaled", head)
 
 
 def nearest_mean_head(network: Network, distance: heads.Distance, features: Tensor, labels: Tensor) -> None:

@@ -33,4 +33,6 @@ class Protocol(Section):
     augment: Augment
     pad: Annotated[int, Field(ge=0, le=64)]  # pixels of zero padding before the crop
     crop: Count | None = None  # pixels a side that the network sees, at testing from the middle; null: the whole image
+    nesterov: bool = False  # momentum as Nesterov has it
+    drop_last: bool = False  # an epoch ends before a last, smaller batch
     projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none

@@ -80,7 +80,7 @@ class ClassDependentTemperatures(Section):
     """CDT (Ye et al. 2020): the training logit of class c is divided by (n_max / n_c)^gamma."""
 
     kind: Literal["cdt"] = "cdt"
-    gamma: NonNegative = 0.3
+    gamma: NonNegative = 0.4  # of common code for CIFAR-10; 0.2 for CIFAR-100 and Tiny-ImageNet, 0.1 for iNaturalist
 
 
 Loss = Annotated[
@@ -148,6 +148,7 @@ class ZCA(Section):
 
     kind: Literal["zca"] = "zca"
     epsilon: Positive = 1e-5  # added to the covariance's diagonal
+    small_batch_epsilon: Positive = 0.1  # instead, where a batch has no more images than channels, if it is larger
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # of the running mean and covariance
 
 
@@ -183,10 +184,16 @@ class Bilateral(Section):
 
     kind: Literal["bilateral"] = "bilateral"
     sampler: Sampler = ClassSampler(kind="reversed")
+    total: Count | None = None  # T; null: the protocol's epochs, but 100 for 90 and 200 for 180, as its authors' code
 
     @property
     def streams(self) -> int:
         return 2
+
+    def alpha(self, epoch: int, epochs: int) -> float:
+        """The main branch's weight in `epoch` (0 is the first) of a protocol of `epochs` (Zhou et al., Eq. 4)."""
+        total = self.total or {90: 100, 180: 200}.get(epochs, epochs)
+        return 1 - (epoch / total) ** 2
 
 
 Auxiliary = Annotated[NoAuxiliary | AuxiliaryTasks | Bilateral, Field(discriminator="kind"), SHORT]

@@ -68,7 +68,7 @@ class Training:
         for parameter in self.trained.values():
             parameter.requires_grad_(True)
         self.momentum = {name: torch.zeros_like(parameter) for name, parameter in self.trained.items()}
-        self.epoch = 0
+        self.epoch = self.images = 0  # images: that were trained on here
         self.history: list[dict[str, Any]] = []
         self.regularity = Regularity(images, compute) if regularity else None
         self.observation = observation(observe, phase, network, images, compute) if observe else None
@@ -115,7 +115,7 @@ class Training:
             yield row
 
     def train_epoch(self) -> dict[str, Any]:
-        """As many draws as there are training images, the last smaller batch included.
+        """As many draws as there are training images, the last smaller batch included unless phase.drop_last.
 
         Returns:
             The number of the epoch (1 is the first), its learning rate, the mean loss over images, and the accuracy on
@@ -128,12 +128,16 @@ class Training:
         else:
             self.rate = rate
         drawn = self.objective.draw(self.seed, self.epoch)
-        batches = [torch.from_numpy(array).to(device).split(phase.batch_size) for array in drawn.arrays]
+        variants, arrays = drawn.variants, drawn.arrays
+        if phase.drop_last:
+            variants = variants[: len(arrays[0]) // phase.batch_size]
+            arrays = [array[: len(variants) * phase.batch_size] for array in arrays]
+        batches = [torch.from_numpy(array).to(device).split(phase.batch_size) for array in arrays]
 
         set_mode(self.network, phase)
         step_losses: list[Tensor] = []
         correct: list[Tensor] = []
-        for variant, *batch in zip(drawn.variants, *batches, strict=True):
+        for variant, *batch in zip(variants, *batches, strict=True):
             parallel_seeds.check()
             try:
                 loss, hits = self.step(variant, *batch)
@@ -154,6 +158,7 @@ class Training:
             )
         self.epoch += 1
         sizes = [len(rows) for rows in batches[0]]
+        self.images += sum(sizes)
         return {
             "epoch": self.epoch,
             "lr": rate,
@@ -184,7 +189,7 @@ class Training:
                 momentum=self.phase.momentum,
                 weight_decay=self.phase.weight_decay,
                 dampening=0,
-                nesterov=False,
+                nesterov=self.phase.nesterov,
                 maximize=False,
             )
         self.forget_gradients()
@@ -262,8 +267,8 @@ def trained_parameters(network: Network, phase: Phase) -> dict[str, Tensor]:
 
 
 def set_mode(network: Network, phase: Phase) -> None:
-    """Training mode for what is trained, evaluation mode for what is frozen."""
-    network.train(phase.trained == "all")
+    """Training mode for what is trained; for what is frozen evaluation mode, unless phase.frozen is batch."""
+    network.train(phase.trained == "all" or phase.frozen == "batch")
     if phase.trained == "last_block":
         network.last_block.train()
         if network.architecture["whitening"]:

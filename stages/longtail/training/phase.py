@@ -41,7 +41,10 @@ class Phase:
     mixing: Mixing = field(default=NoMixing())
     auxiliary: Auxiliary = field(default=NoAuxiliary())
     stream: int = 0  # of random draws; see random_draws.generator
-    trained: Literal["all", "last_block", "head", "scale"] = "all"  # the rest is frozen, in evaluation mode
+    trained: Literal["all", "last_block", "head", "scale"] = "all"  # the rest is frozen
+    frozen: Literal["running", "batch"] = "running"  # batch: what is frozen works in training mode
+    nesterov: bool = False
+    drop_last: bool = False  # an epoch ends before a last, smaller batch
     stage: str = "represent"  # that trains it, for messages
 
     @classmethod
@@ -59,6 +62,8 @@ class Phase:
             batch_size=protocol.batch_size,
             epochs=protocol.epochs,
             augment=protocol.augment,
+            nesterov=protocol.nesterov,
+            drop_last=protocol.drop_last,
             stop=protocol.epochs,
             last=protocol.epochs,
             embedded=representation.embedded,

@@ -17,7 +17,7 @@ from stages.longtail.configuration.section import Section
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import samplers, subsets
 from stages.longtail.data.batches import Batches, read_division
-from stages.longtail.models.network import Architecture, Network
+from stages.longtail.models.network import Architecture, Network, features_size
 from stages.longtail.prediction import accuracy, predict
 from stages.longtail.provenance import manifest
 from stages.longtail.recipe.protocol import Protocol
@@ -68,7 +68,7 @@ class Session:
             raise UserError(f"protocol.backbone is resnet12, which needs images of 16 pixels a side, not {side}")
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
-        return cls(
+        session = cls(
             params,
             compute,
             Batches(train, subset.kept, compute.device, protocol.pad, protocol.crop),
@@ -79,6 +79,26 @@ class Session:
             state.hexdigest(),
             record,
         )
+        session._check_batches()
+        return session
+
+    def _check_batches(self) -> None:
+        """Raises UserError if an epoch has no batch; says which batches whitening cannot whiten."""
+        size, images = self.params.protocol.batch_size, len(self.train)
+        if self.params.protocol.drop_last and images < size:
+            raise UserError(
+                f"protocol.drop_last leaves no batch: there are {images} training images, and protocol.batch_size is "
+                f"{size}: lower it"
+            )
+        if whitening := self.architecture["whitening"]:
+            channels, streams = features_size(self.architecture), self.params.representation.auxiliary.streams
+            small = [n for n in dict.fromkeys((min(size, images), images % size)) if 0 < streams * n <= channels]
+            if small:
+                print(
+                    f"note: batches of {' and of '.join(map(str, small))} images have a singular covariance of "
+                    f"{channels} channels: representation.whitening whitens them by its small_batch_epsilon, "
+                    f"{whitening['small_batch_epsilon']:g}, and not fully; larger ones it does"
+                )
 
     @property
     def architecture(self) -> Architecture:
@@ -186,7 +206,7 @@ class Session:
                 scratch.keep(training.state(), stage_ends=training.epoch == phase.stop)
                 self.record.epoch(seed, training.history)
                 progress.epoch(row)
-        self.record.trained.append(to_train)
+        self.record.trained.append(phase.auxiliary.streams * training.images)
         return training.state()
 
     def write(self, states: dict[int, State], manifest_path: Path | None) -> None:
@@ -226,8 +246,8 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
     match representation.whitening:
         case NoWhitening():
             pass
-        case ZCA(epsilon=epsilon, momentum=momentum):
-            whitening = {"epsilon": epsilon, "momentum": momentum}
+        case ZCA():
+            whitening = representation.whitening.model_dump(exclude={"kind"})
         case _:
             assert_never(representation.whitening)
     return Architecture(

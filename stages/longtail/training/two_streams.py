@@ -114,9 +114,11 @@ class Branches(TwoStreams):
     authors' code, so that testing with both at full weight is alpha = 0.5.
     """
 
+    task: Bilateral
+
     def draw(self, seed: int, epoch: int) -> Draws:
         drawn = super().draw(seed, epoch)
-        alpha = 1 - (epoch / self.phase.epochs) ** 2
+        alpha = self.task.alpha(epoch, self.phase.epochs)
         drawn.arrays.append(np.full(len(drawn.arrays[0]), alpha, np.float32))
         return drawn
 

@@ -134,6 +134,11 @@ def _heads(representation: Representation, classifier: Any) -> None:
         )
     if isinstance(classifier, Retrain) and isinstance(classifier.loss, LDAM):
         raise UserError("classifier.loss is ldam, but a re-trained head is linear: use another loss")
+    for section, part in (("classifier", classifier), (where, continued)):
+        if isinstance(part, Continue | Retrain) and part.frozen == "batch" and part.trained == "all":
+            raise UserError(f"{section}.frozen is batch, but {section}.trained is all: nothing is frozen")
+    if isinstance(classifier, Retrain) and classifier.scale_bias and classifier.trained != "scale":
+        raise UserError(f"classifier.scale_bias is true, but classifier.trained is {classifier.trained}, not scale")
     if isinstance(representation.auxiliary, Bilateral) and getattr(classifier, "trained", "") == "last_block":
         raise UserError(
             "classifier.trained is last_block, but representation.auxiliary is bilateral, which has two of them: "

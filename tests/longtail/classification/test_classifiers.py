@@ -212,6 +212,31 @@ def test_lws_trains_a_scale_and_nothing_else(session_of):
     assert (result["network"]["head.scale"] != 1).all() and not changed(state, result)
 
 
+def test_lws_can_scale_the_bias_as_well(session_of):
+    session = session_of(SCALE | {"scale_bias": True})
+    state = represented(session)
+    state["network"]["head.bias"] += torch.tensor([1.0, -2.0, 3.0])
+    result = classify(session, 0, state)
+    assert result["architecture"]["head"] == "scaled_bias"
+    model = networks.restore(result["architecture"], result["network"], CPU.device).eval()
+    with torch.no_grad():
+        features = model.features(session.test.plain(0, 25))
+        plain = features @ state["network"]["head.weight"].T + state["network"]["head.bias"]
+        assert torch.allclose(model.logits(features), plain * result["network"]["head.scale"], atol=1e-5)
+
+
+def test_retraining_can_let_the_frozen_trunks_statistics_drift(session_of):
+    """As common code, which leaves the frozen trunk in training mode."""
+    session = session_of(HEAD | {"frozen": "batch"})
+    state = represented(session)
+    moved = changed(state, classify(session, 0, state))
+    assert {name for name in moved if "running" not in name and "num_batches" not in name} == {
+        "head.weight",
+        "head.bias",
+    }
+    assert any("running_mean" in name for name in moved)
+
+
 def test_tau_rescales_the_weights_and_drops_the_bias(session_of):
     session = session_of({"kind": "tau", "tau": 0.5, "grid": []})
     state = represented(session)

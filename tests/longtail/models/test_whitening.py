@@ -17,8 +17,9 @@ def correlated(images, channels=8):
     return torch.tensor(RANDOM.normal(size=(images, channels)) @ mixture + 3, dtype=torch.float32)
 
 
-def whitening(channels=8, epsilon=EPSILON, momentum=0.1):
-    return Whitening(channels, epsilon, momentum).train()
+def whitening(channels=8, epsilon=EPSILON, momentum=0.1, small=EPSILON):
+    """small: epsilon of batches with no more images than channels; the formula is the same with any."""
+    return Whitening(channels, epsilon, momentum, small).train()
 
 
 def zca_by_hand(x, epsilon=EPSILON):
@@ -60,6 +61,49 @@ def test_a_batch_smaller_than_the_channels_is_whitened_in_the_directions_that_it
     y = whitening(64)(correlated(10, 64)).double().numpy()
     values = np.linalg.eigvalsh(np.cov(y.T, bias=True))
     assert values[-9:] == pytest.approx(np.ones(9), abs=1e-2) and values[:-9] == pytest.approx(np.zeros(55), abs=1e-2)
+
+
+def near_of_its_class(small, images, channels=64):
+    """The share of images whose nearest one in their batch is of their class, before and after whitening.
+
+    Ten classes, their means far apart, their images close around them, in every channel.
+    """
+    random, shares = np.random.default_rng(0), []
+    layer, means = whitening(channels, small=small), random.exponential(size=(10, channels))
+    for _ in range(10):
+        labels = random.integers(0, 10, images)
+        x = torch.tensor(means[labels] + 0.2 * random.normal(size=(images, channels)), dtype=torch.float32)
+        distances = [torch.cdist(features, features).fill_diagonal_(np.inf) for features in (x, layer(x))]
+        shares.append([(labels[d.argmin(1).numpy()] == labels).mean() for d in distances])
+    return np.mean(shares, 0)
+
+
+@pytest.mark.parametrize("images", [40, 64])
+def test_classes_stay_apart_in_a_batch_that_has_no_more_images_than_channels(images):
+    """By a small epsilon any two images are equally far apart, whatever their classes; not by the default one."""
+    before, lost = near_of_its_class(EPSILON, images)
+    assert before == pytest.approx(1, abs=0.03) and lost < 0.5
+    assert near_of_its_class(Whitening(2, EPSILON, 0.1).small_batch_epsilon, images)[1] > before - 0.02
+
+
+def test_the_larger_epsilon_is_that_of_batches_with_no_more_images_than_channels_alone():
+    for images, epsilon in ((7, 0.5), (8, 0.5), (9, EPSILON)):
+        x = correlated(images)
+        assert whitening(small=0.5)(x).numpy() == pytest.approx(zca_by_hand(x, epsilon), abs=1e-3 / epsilon**0.5)
+    x = correlated(5)
+    assert torch.equal(whitening(epsilon=0.7, small=0.1)(x), whitening(epsilon=0.7, small=0.7)(x)), "the larger one"
+
+
+def test_evaluation_has_the_epsilon_of_the_batches_that_it_was_trained_on():
+    """All small: 0.5; one of them, momentum 1/4: 1e-5 + (0.5 - 1e-5) / 4."""
+    layer = whitening(momentum=1.0, small=0.5)
+    x = correlated(6)
+    trained = layer(x)
+    assert torch.allclose(layer.eval()(x), trained, atol=1e-5)
+    layer = whitening(momentum=0.25, small=0.5)
+    layer(correlated(20))
+    layer(correlated(6))
+    assert layer.running_epsilon.item() == pytest.approx(0.1250075)
 
 
 def test_a_constant_channel_gives_zeros():
@@ -124,7 +168,7 @@ def test_statistics_carry_no_gradient_and_are_kept_in_checkpoints():
     layer = whitening()
     layer(correlated(30).requires_grad_())
     assert not layer.mean.requires_grad and not layer.covariance.requires_grad and not list(layer.parameters())
-    assert set(layer.state_dict()) == {"mean", "covariance"}
+    assert set(layer.state_dict()) == {"mean", "covariance", "running_epsilon"}
 
 
 def test_it_computes_in_float32_under_autocast():

@@ -29,6 +29,15 @@ def test_a_frozen_trunk_does_not_move_nor_do_its_batch_norm_statistics(head):
     assert moved_by(settings, head=head) == ({"head.weight", "head.bias"} if head == "linear" else {"head.scale"})
 
 
+@pytest.mark.parametrize("architecture", [NARROW, WHITE])
+def test_a_frozen_trunk_can_work_by_each_batchs_statistics_whose_averages_then_drift(architecture):
+    settings = phase(trained="head", frozen="batch", stop=1)
+    statistics = named(begin(settings, architecture=architecture), "groups.", "whitening.")
+    statistics = {name for name in statistics if "running" in name or "num_batches" in name or "whitening" in name}
+    moved = moved_by(settings, architecture=architecture)
+    assert moved == {"head.weight", "head.bias"} | statistics
+
+
 def test_frozen_features_are_whitened_by_the_running_statistics_which_stay():
     assert moved_by(phase(trained="head"), architecture=WHITE) == {"head.weight", "head.bias"}
 

@@ -81,12 +81,12 @@ def equal(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.0])
-def test_steps_are_those_of_torch_sgd(momentum):
-    settings = phase(momentum=momentum, weight_decay=0.05)
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, False), (0.0, False), (0.9, True)])
+def test_steps_are_those_of_torch_sgd(momentum, nesterov):
+    settings = phase(momentum=momentum, weight_decay=0.05, nesterov=nesterov)
     run = begin(settings)
     twin = copy.deepcopy(run.network)
-    optimiser = torch.optim.SGD(twin.parameters(), lr=1, momentum=momentum, weight_decay=0.05)
+    optimiser = torch.optim.SGD(twin.parameters(), lr=1, momentum=momentum, weight_decay=0.05, nesterov=nesterov)
     images = torch.randn(6, 3, 8, 8).to(memory_format=torch.channels_last)
     for rate in (0.1, 0.1, 0.03):
         for model in (run.network, twin):
@@ -239,6 +239,22 @@ def test_every_image_is_trained_on_once_and_the_last_smaller_batch_too(monkeypat
     trained(stop=1)
     assert [len(batch) for batch in seen] == [16, 16, 8]
     assert sorted(label for batch in seen for label in batch) == sorted(LABELS.tolist())
+
+
+@pytest.mark.parametrize("mixture", [NoMixing(), REMIX])
+def test_the_last_smaller_batch_can_be_dropped(monkeypatch, mixture):
+    sizes = []
+
+    def loss(logits, labels, share=None):
+        sizes.append(len(labels))
+        return F.cross_entropy(logits, labels)
+
+    monkeypatch.setattr(losses, "build", lambda *_: loss)
+    run = trained(stop=1, drop_last=True, mixing=mixture)
+    assert set(sizes) == {16} and run.images == 32
+    whole = trained(stop=1, mixing=mixture)
+    assert 8 in sizes and whole.images == 40
+    assert not equal(weights(run), weights(whole))
 
 
 def test_the_last_smaller_batch_moves_the_weights(monkeypatch):

@@ -216,6 +216,17 @@ def test_alpha_of_bbn_falls_from_1_as_a_parabola():
     assert [array.tolist() for array in drawn] == [[alpha] * 40 for alpha in (1.0, 0.9375, 0.75, 0.4375)]
 
 
+@pytest.mark.parametrize(
+    ("epochs", "total", "last"),
+    [(200, None, 1 - (199 / 200) ** 2), (90, None, 0.2079), (180, None, 0.198975), (90, 90, 1 - (89 / 90) ** 2)],
+)
+def test_alpha_counts_to_100_of_90_and_to_200_of_180_epochs_as_bbns_code(epochs, total, last):
+    """1 - (89 / 100)^2 = 0.2079 and 1 - (179 / 200)^2 = 0.198975 in the last epoch."""
+    assert Bilateral(total=total).alpha(epochs - 1, epochs) == pytest.approx(last)
+    drawn = objective(Bilateral(total=total), epochs=epochs).draw(0, epochs - 1).arrays[4]
+    assert drawn == pytest.approx(np.full(40, last))
+
+
 def alphas(value):
     return torch.full((5,), value)
 
