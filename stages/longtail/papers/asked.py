@@ -123,7 +123,7 @@ def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
 
 def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str, Any]:
     plan = plans.read(folder)
-    composed = {name: overrides(folder, request, plan) for name, request in requests.items()}
+    composed = {name: overrides_of(folder, request, plan) for name, request in requests.items()}
     order = {name: number for number, name in enumerate(plan)}
     requests = dict(sorted(requests.items(), key=lambda item: (order[item[1].varies or item[0]], item[0])))
     named: dict[str, str] = {}  # by the recipe of the representation, the run that names it
@@ -153,7 +153,7 @@ def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str
     return {"paper": folder.name, "represent": represent, "runs": runs, "older": older}
 
 
-def overrides(folder: Path, request: Request, plan: dict[str, dict[str, Any]] | None = None) -> list[str]:
+def overrides_of(folder: Path, request: Request, plan: dict[str, dict[str, Any]] | None = None) -> list[str]:
     """What conf/ is composed with for this request. plan: that of the paper, where it is read already."""
     plan = plans.read(folder) if plan is None else plan
     base = request.varies or request.name

@@ -40,7 +40,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
             folder = papers / paper / "metrics" / name
             if not all((folder / file).is_file() for file in predictions.FILES):
                 continue
-            sections = compose(asked.overrides(papers / paper, request), conf)
+            sections = compose(asked.overrides_of(papers / paper, request), conf)
             method = " ".join([sections["method"], *(c for c in request.changes if not c.startswith("method="))])
             place = sections["protocol"]["name"], subset(sections)
             found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))
