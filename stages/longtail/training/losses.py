@@ -70,13 +70,17 @@ def log_prior(counts: np.ndarray) -> np.ndarray:
 def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.device) -> LossFunction:
     """The loss for a training set with `counts` (classes,) images a class."""
     adjust, average = adjustment(loss, counts, device), _average(weighting, counts, device)
+    per_image: Callable[[Tensor, Tensor], Tensor]
+    match loss:
+        case Focal():
+            per_image = partial(focal, gamma=loss.gamma)
+        case CrossEntropy() | LDAM() | LogitAdjusted() | ClassDependentTemperatures():
+            per_image = partial(F.cross_entropy, reduction="none")
+        case _:
+            assert_never(loss)
 
     def function(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
-        logits = adjust(logits.float(), labels)
-        if isinstance(loss, Focal):
-            losses = focal(logits, labels, loss.gamma)
-        else:
-            losses = F.cross_entropy(logits, labels, reduction="none")
+        losses = per_image(adjust(logits.float(), labels), labels)
         return average(losses if share is None else share * losses, labels)
 
     return function
