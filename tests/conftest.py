@@ -19,6 +19,16 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # in this process and every stage that a test starts: bit-for-bit, and no crowding
 
 
+def copy_project(folder: Path) -> None:
+    """Copy the working tree, without what git ignores, into `folder`, as a git repository with nothing committed."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
+
+
 def tiny(**changes: Any) -> dict[str, Any]:
     """The committed parameters, shortened to seconds: 4 epochs of a narrow network. `changes` are dotted keys with
     `__` for the dot, as in tiny(protocol__epochs=2)."""

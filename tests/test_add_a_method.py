@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, copy_project
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +36,7 @@ def call(folder: Path, *command: str, given: str | None = None) -> str:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the working tree, committed, with the page's blocks applied."""
     folder = tmp_path_factory.mktemp("project")
-    for name in call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    call(folder, "git", "init", "-q", "-b", "main")
+    copy_project(folder)
     call(folder, "git", "add", "-A")
     call(folder, "git", "commit", "-qm", "before")
     for block in BLOCK.findall(PAGE):

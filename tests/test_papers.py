@@ -6,98 +6,26 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import yaml
 from conftest import ROOT
 from test_pipeline import ENV, call, ran
+from toy_paper import FIRST, PAPERS, dvc, entries, launch, make, stage_runs, tables, toy
 
 from stages.longtail.evaluation import rounding
 from stages.longtail.papers import methods
 
-COLUMNS = (ROOT / "reports/papers/switching/published.csv").read_text().splitlines()[0]
-ROWS = ("Joint,toy,joint", "Re-trained,toy,crt", "Switched,toy,switching")
-PUBLISHED = {"joint": (60.0, 70.0), "crt": (99.9, 99.8), "switching": (50.0, 50.5)}
-PAPERS = ("balance", "decoupling", "end_to_end", "procrustean", "switching")
-FIRST = "digits-exp-20-joint-precisionfp32"
-
-
-def line(label: str, ratio: int, value: float, overrides: str = "runtime.precision=fp32 seeds=[0]") -> str:
-    return f'1,{label},"{overrides}",digits,resnet8,exp,{ratio},3,,all,top1,{value},own,'
-
-
-def toy(value: float = 50.0, seeds: str = "[0]") -> str:
-    overrides = f"runtime.precision=fp32 seeds={seeds}"
-    lines = [COLUMNS, "1,Theirs,,,,digits,resnet8,exp,20,,,all,top1,42.0,copied,"]
-    for label in ROWS:
-        for ratio, number in zip((20, 10), PUBLISHED[label.split(",")[2]], strict=True):
-            lines.append(line(label, ratio, number, overrides))
-    return "\n".join(lines) + "\n"
-
-
-def stage_runs(process: int) -> bool:
-    """Is one of the process's children a stage?"""
-    try:
-        return any("stages." in " ".join(child.cmdline()) for child in psutil.Process(process).children(recursive=True))
-    except psutil.Error:  # one has just ended
-        return False
-
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone whose only paper is the toy, its plan written, nothing asked for."""
-    folder = tmp_path_factory.mktemp("paper")
-    for name in call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    papers = folder / "reports/papers"
-    (papers / "toy").mkdir()
-    (papers / "toy/about.md").write_text("# toy\n\nMade up.\n")
-    for name in PAPERS:
-        shutil.rmtree(papers / name)
-    (papers / "dvc.lock").unlink()
-    (papers / "toy/published.csv").write_text(toy())
-    stages = (folder / "dvc.yaml").read_text()
-    for name in PAPERS[1:]:
-        stages = stages.replace(f"      - reports/papers/{name}/published.csv\n", "")
-    (folder / "dvc.yaml").write_text(stages.replace(f"papers/{PAPERS[0]}/", "papers/toy/"))
-    small = (folder / "conf/protocol/small.yaml").read_text()
-    for old, new in (("name: small", "name: toy"), ("epochs: 30", "epochs: 3"), ("[20]", "[1]"), ("16", "4")):
-        assert old in small
-        small = small.replace(old, new)
-    (folder / "conf/protocol/toy.yaml").write_text(small)
-    call(folder, "git", "init", "-q", "-b", "main")
-    launch(folder, "--update")
-    call(folder, "git", "add", "-A")
-    call(folder, "git", "commit", "-qm", "toy")
-    return folder
-
-
-def launch(folder: Path, *arguments: str, check: bool = True) -> str:
-    return call(folder, "python", "-m", "stages.launch", *arguments, check=check)
-
-
-def entries(folder: Path) -> dict[str, Any]:
-    """The runs of the toy that were asked for."""
-    return yaml.safe_load((folder / "reports/papers/toy/params.yaml").read_text())["runs"]
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    return call(folder, "dvc", "--cd", "reports/papers", *arguments)
-
-
-def tables(folder: Path, *options: str, check: bool = True) -> str:
-    return call(folder, "python", "-m", "stages.tables", *options, check=check)
+    return make(tmp_path_factory.mktemp("paper"))
 
 
 def pages(folder: Path) -> dict[str, bytes]:
@@ -346,80 +274,3 @@ def test_the_commands_of_rows_compose_the_runs_of_the_plan(paper: Path) -> None:
     wanted = sorted(sorted(run["compose"].split()) for run in plan.values())
     assert sorted(sorted(shlex.split(command)[4::2]) for command in listed.run) == wanted
     assert all(command.startswith("dvc exp run -S ") for command in listed.run)
-
-
-def refusals(here: Path, folder: Path, run: str) -> None:
-    """What came back from another recipe is refused by name, and nothing is taken of it, of the other runs neither."""
-
-    def kept() -> dict[Path, bytes]:
-        files = [path for path in (here / "reports").rglob("*") if path.is_file() and ".dvc" not in path.parts]
-        return {path: path.read_bytes() for path in files}
-
-    def refused(path: Path, old: str, new: str, *words: str) -> None:
-        text = path.read_text()
-        assert old in text
-        before = kept()
-        try:
-            path.write_text(text.replace(old, new))
-            before.pop(path, None)
-            line = call(here, "python", "-m", "stages.elsewhere", "take", str(folder), check=False)
-            assert line.startswith("error: ") and line.count("\n") == 1 and all(word in line for word in words), line
-            after = kept()
-            after.pop(path, None)
-            assert after == before
-        finally:
-            path.write_text(text)
-
-    results, name = folder / "results" / run, f"toy-{run}-run.yaml"
-    refused(folder / f"params/{name}", "backbone: resnet8", "backbone: resnet20", name, "was changed")
-    requests = here / "reports/papers/toy/params.yaml"
-    recipe = yaml.safe_load(requests.read_text())["runs"][run]["recipe"]
-    refused(requests, f"recipe: {recipe}", "recipe: abcdabcd", f"toy/{run} was sent with another recipe")
-    refused(here / "conf/protocol/toy.yaml", "epochs: 3", "epochs: 4", "no longer composes to the recipe")
-    refused(results / "metrics.json", '"seeds": 1', '"seeds": 2', run, "seeds")
-    refused(results / "history.csv", "0,head,13,", "0,head,14,", run, "epochs")
-    made = json.loads((folder / "checksums.json").read_text())["reports/papers/data/raw/digits/meta.json"]["md5"]
-    refused(folder / "checksums.json", made, "0" * 32, "meta.json is not the file")
-
-
-def test_runs_of_another_machine_are_recorded_as_done(paper: Path, tmp_path: Path) -> None:
-    """send, run.sh without DVC and Hydra, take: the small results and the checksums of the large files."""
-    call(tmp_path, "git", "clone", "-q", str(paper), "here")
-    here, there = tmp_path / "here", tmp_path / "there"
-    papers = here / "reports/papers"
-    (papers / "toy/dvc.lock").unlink()
-    shutil.rmtree(papers / "toy/metrics")
-    run = "digits-exp-20-crt-precisionfp32"
-    folder = "a trip's $HOME"
-    call(here, "python", "-m", "stages.elsewhere", "send", folder, "--paper", "toy", FIRST, run)
-    assert "run `bash" in call(here, "python", "-m", "stages.elsewhere", "take", folder, check=False)
-    there.mkdir()
-    shutil.copytree(here / "stages", there / "stages")
-    shutil.copytree(here / folder, tmp_path / "elsewhere" / folder)
-    trip = tmp_path / "elsewhere" / folder
-    script = (trip / "run.sh").read_text()
-    assert "dvc" not in script and script.count("stages.represent") == 1, "the representation is shared"
-    broken = trip / f"params/toy-{FIRST}-run.yaml"
-    whole = broken.read_text()
-    broken.write_text("")
-    assert f"failed: {FIRST}" in call(there, "bash", f"{trip}/run.sh", check=False), (
-        "the other one is done all the same"
-    )
-    assert (there / f"reports/papers/toy/metrics/{run}/metrics.json").is_file()
-    broken.write_text(whole)
-    stopped = subprocess.Popen(["bash", f"{trip}/run.sh"], cwd=there, env=ENV, start_new_session=True)
-    while not stage_runs(stopped.pid):
-        assert stopped.poll() is None
-        time.sleep(0.01)
-    os.killpg(stopped.pid, signal.SIGINT)
-    assert stopped.wait(timeout=60) == 130, "told to stop, it went on with the next run"
-    call(there, "bash", f"{trip}/run.sh")
-    told = json.loads((trip / f"results/{run}/manifest.json").read_text())
-    assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()
-    shutil.copytree(trip, here / folder, dirs_exist_ok=True)
-    refusals(here, here / folder, run)
-    taken = call(here, "python", "-m", "stages.elsewhere", "take", folder)
-    assert f"toy/dvc.yaml:run@{run}" in taken
-    stages = [f"toy/dvc.yaml:{name}" for name in (f"represent@{FIRST}", f"run@{FIRST}", f"run@{run}")]
-    assert not ran(dvc(here, "repro", "--single-item", "--allow-missing", "--dry", *stages))
-    assert tables(here, "--paper", "toy", "--missing").startswith("toy: 4 runs missing")

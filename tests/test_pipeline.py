@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, composed
+from conftest import ROOT, composed, copy_project
 
 from stages.longtail.configuration import parameters
 
@@ -55,18 +54,13 @@ def ran(output: str) -> set[str]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the working tree, committed, with a recipe of 4 epochs, in which `dvc repro` has run once."""
     folder = tmp_path_factory.mktemp("clone")
-    files = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
-    for name in files:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_project(folder)
     protocol = folder / "conf/protocol/small.yaml"
     text = protocol.read_text().replace("epochs: 30", "epochs: 4").replace("milestones: [20]", "milestones: [2]")
     protocol.write_text(text.replace("width: 16", "width: 4"))
     config = folder / "conf/config.yaml"
     config.write_text(config.read_text().replace("threads: null", "threads: 1"))
     (folder / "params.yaml").write_text(yaml.safe_dump(composed(conf=folder / "conf")))
-    call(folder, "git", "init", "-q", "-b", "main")
     call(folder, "git", "add", "-A")
     call(folder, "git", "commit", "-qm", "short")
     output = call(folder, "dvc", "repro")

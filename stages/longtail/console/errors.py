@@ -1,4 +1,7 @@
-"""What a person sees when something is wrong: one line on stderr and exit code 1, never a traceback."""
+"""What a person sees when something is wrong: one line on stderr and exit code 1, never a traceback.
+
+A misspelt option is argparse's: its usage, its line, and exit code 2.
+"""
 
 from __future__ import annotations
 

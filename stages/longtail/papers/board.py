@@ -23,12 +23,12 @@ BASE = "joint"
 HEAD = """\
 # One protocol, one subset, all methods
 
-Each table has every recorded run of one protocol on one subset, whatever paper asked for it, best first: top-1
-accuracy of the last epoch, percent, with 95% intervals from resamples of the test images. The difference is from
-`joint`, paired: both on the same test images; **bold** where its interval leaves out 0. Intervals from images say
-nothing of other seeds: with one seed a difference of a point or two may be luck, whatever its interval. A method whose
-interval overlaps that of the row above is not told apart from it here; `python -m stages.compare A B` compares any
-two, paired.
+Each table has the recorded runs of one protocol on one subset that kept their predictions, whatever paper asked for
+them, best first: top-1 accuracy of the last epoch, percent, with 95% intervals from resamples of the test images. The
+difference is from `joint`, paired: both on the same test images; **bold** where its interval leaves out 0. Intervals
+from images say nothing of other seeds: with one seed a difference of a point or two may be luck, whatever its interval.
+A method whose interval overlaps that of the row above is not told apart from it here; `python -m stages.compare A B`
+compares any two, paired.
 """
 
 
@@ -45,7 +45,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
             place = sections["protocol"]["name"], subset(sections)
             found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))
     parts = [
-        f"## `{protocol}`, {where}\n\n{_table(runs).to_markdown(index=False)}"
+        f"## `{protocol}`, {where}\n\n{_table(runs).to_markdown(index=False, disable_numparse=True)}"
         for (protocol, where), runs in sorted(found.items())
         if BASE in runs and len(runs) > 1
     ]

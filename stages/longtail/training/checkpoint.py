@@ -23,7 +23,7 @@ from stages.longtail.files.artifacts import atomic
 from stages.longtail.provenance import imports
 from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
-State = dict[str, Any]  # of one seed, see loop.Training.state
+State = dict[str, Any]  # of one seed: plain values and tensors, see loop.Training.state
 SCRATCH = Path(os.environ.get("LONGTAIL_SCRATCH") or ".scratch")
 
 

@@ -22,13 +22,12 @@ from stages.longtail.recipe import schedule
 from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, MajorFeatureWeakening, NoAuxiliary
 from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
 from stages.longtail.training import graphs, losses, parallel_seeds
+from stages.longtail.training.checkpoint import State
 from stages.longtail.training.observation import Observation
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
 from stages.longtail.training.two_streams import Branches, Tasks
-
-State = dict[str, Any]  # of one seed: plain values and tensors, see Training.state
 
 
 class Training:

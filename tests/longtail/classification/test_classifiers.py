@@ -1,100 +1,31 @@
 """What follows a representation: each classifier applied to a small one, trained here."""
 
 import copy
-import shutil
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+import sessions
 import torch
-import yaml
-
-from stages.longtail.classification import classifiers
-from stages.longtail.classification.classifier import Classifier
-from stages.longtail.configuration import parameters
-from stages.longtail.data import random_draws, samplers
-from stages.longtail.data.batches import Batches, Images
-from stages.longtail.data.subsets import Subset
-from stages.longtail.models import network as networks
-from stages.longtail.recipe.representation import (
-    AuxiliaryTasks,
-    BatchEmbedded,
-    Bilateral,
-    ClassSampler,
-    CrossEntropy,
-    EffectiveNumber,
-    Mixup,
-    NoWeighting,
+from sessions import (
+    BALANCED,
+    CONTINUE,
+    CPU,
+    GRID,
+    HEAD,
+    RETRAIN,
+    SCALE,
+    STATE,
+    changed,
+    classify,
+    equal,
+    forget,
+    represented,
 )
-from stages.longtail.runtime.devices import Compute
-from stages.longtail.training.parameters import TrainingParams
-from stages.longtail.training.phase import Phase
-from stages.longtail.training.record import Record
-from stages.longtail.training.session import Session
 
-CPU = Compute(torch.device("cpu"), "fp32")
-RETRAIN = {"kind": "retrain", "sampler": "balanced", "loss": "cross_entropy", "epochs": 2, "lr": 0.1}
-RETRAIN |= {"weighting": "none"}
-RETRAIN |= {"weight_decay": 0.0, "schedule": {"kind": "cosine", "warmup": 0}}
-HEAD, SCALE = RETRAIN | {"trained": "head"}, RETRAIN | {"trained": "scale"}
-CONTINUE = {"kind": "continue", "sampler": None, "loss": None, "weighting": None}
-INSTANCE, BALANCED, REVERSED = (ClassSampler(kind=kind) for kind in ("instance", "balanced", "reversed"))
-CHOSEN = {}  # the classifier of each session, by its id
-GRID = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
+from stages.longtail.data import random_draws, samplers
+from stages.longtail.models import network as networks
 
-
-@pytest.fixture
-def session_of(tmp_path, change, monkeypatch):
-    """A function that opens a session on random images, its checkpoints in a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    labels = random.permutation(np.repeat([0, 1, 2], [50, 30, 20]))
-    pixels = (random.integers(0, 150, (100, 8, 8, 1)) + 40 * labels[:, None, None, None]).astype(np.uint8)
-    images = Images(pixels, labels, [], [0.5], [0.25])
-    kept, held, test = np.split(np.arange(100), [60, 75])
-    counts = np.bincount(labels[kept])
-    classes = pd.DataFrame({"class": range(3), "name": list("abc"), "count": counts, "shot": ["many", "many", "few"]})
-
-    def open_session(classifier, **changes):
-        branch = {"representation__branch": {"at": "start", "plus": 2}}
-        settings = change(split__holdout=1, **branch | changes) | {"classifier": classifier}
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
-        train, validate, evaluate = (
-            Batches(images, rows, CPU.device, pad) for rows, pad in ((kept, 1), (held, 0), (test, 0))
-        )
-        loaded, subset = parameters.load(tmp_path / "params.yaml"), Subset(kept, held, classes)
-        training = TrainingParams.read(loaded)
-        session = Session(training, CPU, train, validate, evaluate, subset, 1, "data", Record(tmp_path))
-        CHOSEN[id(session)] = loaded.section("classifier", Classifier)
-        return session
-
-    return open_session
-
-
-def classify(session, seed, state):
-    return classifiers.classify(session, seed, state, CHOSEN[id(session)])
-
-
-def represented(session, stop=2, **axes):
-    """The state of a representation trained for `stop` epochs."""
-    phase = replace(Phase.of(session.params.protocol, session.params.representation), stop=stop, **axes)
-    key = session.trajectory()
-    return session.train_seed(0, phase, key, lambda: networks.create(session.architecture, 0)) | {"trajectory": key}
-
-
-def forget(session):
-    """Remove the checkpoints that would save training anew."""
-    shutil.rmtree(".scratch")
-
-
-def changed(before, after):
-    names = before["network"].keys() & after["network"].keys()
-    return {name for name in names if not torch.equal(before["network"][name], after["network"][name])}
-
-
-def equal(first, second):
-    return not changed(first, second) and first["network"].keys() == second["network"].keys()
+phases, session_of = sessions.phases, sessions.session_of  # pytest finds fixtures among a module's names
 
 
 def test_crt_trains_a_new_head_and_nothing_else(session_of):
@@ -134,22 +65,6 @@ def test_retraining_uses_its_own_sampler_and_its_own_stream_of_draws(session_of,
     monkeypatch.setattr(samplers, "order", sampled)
     classify(session, 0, state)
     assert seen == {BALANCED, (0, 0, 1), (0, 1, 1)}
-
-
-@pytest.fixture
-def phases(monkeypatch):
-    """The phases that are trained, in their order, without training them."""
-    seen = []
-
-    def train_seed(session, seed, phase, key, begin, state=None):
-        seen.append(phase)
-        return {**(state or {}), "history": [], "epoch": phase.stop}
-
-    monkeypatch.setattr(Session, "train_seed", train_seed)
-    return seen
-
-
-STATE = {"epoch": 2, "history": [], "trajectory": "its key", "momentum": {}}
 
 
 def test_retraining_takes_rate_decay_and_epochs_from_the_classifier_and_the_rest_from_the_protocol(session_of, phases):
@@ -313,91 +228,6 @@ def test_retraining_on_a_trunk_with_more_parts_moves_none_of_them(session_of, ar
     result = classify(session, 0, state)
     assert changed(state, result) <= {"head.weight", "head.bias"}
     assert result["network"]["head.weight" if classifier is HEAD else "head.scale"].shape[0] == 3
-
-
-def test_going_on_unchanged_is_never_having_stopped(session_of):
-    session = session_of(CONTINUE)
-    branched = classify(session, 0, represented(session))
-    forget(session)
-    whole = represented(session, stop=4)
-    assert equal(whole, branched)
-    assert [row["epoch"] for row in branched["history"]] == [1, 2, 3, 4]
-    for key in ("lr", "loss", "train_acc", "test_all"):
-        assert [row[key] for row in branched["history"]] == [row[key] for row in whole["history"]]
-
-
-def test_switching_goes_on_with_the_reversed_sampler(session_of):
-    session = session_of(CONTINUE | {"sampler": "reversed"})
-    state = represented(session)
-    switched = classify(session, 0, state)
-    assert equal(by_hand(session, state, sampler=REVERSED, stop=4), switched)
-    plain = session_of(CONTINUE)
-    assert not equal(classify(plain, 0, state), switched)
-
-
-def by_hand(session, state, **axes):
-    """Train on from a state, without the classifier's code."""
-    phase = replace(Phase.of(session.params.protocol, session.params.representation), **axes)
-    key = f"by hand {sorted(map(str, axes.items()))}"
-    return session.train_seed(
-        0, phase, key, lambda: networks.restore(state["architecture"], state["network"], CPU.device), state
-    )
-
-
-def test_an_interlude_comes_between_the_branch_and_what_follows(session_of):
-    """`switching` Table 7: an epoch of one sampler, then another for the rest."""
-    classifier = CONTINUE | {"sampler": "balanced", "interlude": {"sampler": "reversed", "epochs": 1}}
-    session = session_of(classifier, representation__branch={"at": "start", "plus": 2})
-    state = represented(session)
-    result = classify(session, 0, state)
-    middle = by_hand(session, state, sampler=REVERSED, stop=3)
-    assert equal(result, by_hand(session, middle, sampler=BALANCED, stop=4))
-    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
-    without = classify(session_of(CONTINUE | {"sampler": "balanced"}), 0, state)
-    assert not equal(result, without)
-
-
-def test_going_on_can_start_from_a_new_head_that_has_no_momentum(session_of):
-    session = session_of(CONTINUE | {"new_head": True})
-    state = represented(session)
-    result = classify(session, 0, state)
-    model = networks.restore(state["architecture"], state["network"], CPU.device)
-    networks.new_head(model, 0)
-    momentum = {name: torch.zeros_like(value) if "head" in name else value for name, value in state["momentum"].items()}
-    begun = state | {"network": dict(model.state_dict()), "momentum": momentum}
-    assert equal(result, by_hand(session, begun, stop=4))
-    assert any(value.any() for name, value in state["momentum"].items() if "head" in name)
-    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4]
-
-
-def test_going_on_can_freeze_the_trunk(session_of):
-    session = session_of(CONTINUE | {"trained": "head", "sampler": "reversed"})
-    state = represented(session)
-    result = classify(session, 0, state)
-    assert changed(state, result) == {"head.weight", "head.bias"}
-    assert equal(result, by_hand(session, state, trained="head", sampler=REVERSED, stop=4))
-
-
-def test_going_on_can_last_beyond_the_protocols_epochs_at_its_last_rate(session_of):
-    """The protocol has 4 epochs, 0.1 before its milestone at 2 and 0.01 after it."""
-    session = session_of(CONTINUE | {"epochs": 5})
-    result = classify(session, 0, represented(session))
-    assert [row["epoch"] for row in result["history"]] == [1, 2, 3, 4, 5, 6, 7]
-    assert [row["lr"] for row in result["history"]] == pytest.approx([0.1] * 2 + [0.01] * 5)
-    assert "test_all" in result["history"][-1]
-
-
-def test_going_on_keeps_the_axes_that_it_does_not_name(session_of, phases):
-    classify(session_of(CONTINUE | {"weighting": "effective_number"}), 0, STATE)
-    classify(session_of(CONTINUE | {"sampler": "reversed"}, representation__mixing="mixup"), 0, STATE)
-    classify(session_of(CONTINUE, representation__embedded="bet"), 0, STATE)
-    classify(session_of(CONTINUE, representation__auxiliary="tasks"), 0, STATE)
-    classify(session_of(CONTINUE, representation__auxiliary="bilateral"), 0, STATE)
-    assert [phase.weighting for phase in phases] == [EffectiveNumber(), *[NoWeighting()] * 4]
-    assert [phase.sampler for phase in phases] == [INSTANCE, REVERSED, INSTANCE, INSTANCE, INSTANCE]
-    assert phases[1].mixing == Mixup() and phases[2].embedded == BatchEmbedded()
-    assert phases[3].auxiliary == AuxiliaryTasks() and phases[4].auxiliary == Bilateral()
-    assert {(phase.loss, phase.stop, phase.last, phase.stream) for phase in phases} == {(CrossEntropy(), 4, 4, 0)}
 
 
 def test_classifiers_leave_the_state_that_they_are_given_as_it_was(session_of):

@@ -1,0 +1,95 @@
+"""A paper's runs on another machine, without DVC and Hydra, and back: send, run.sh, take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from test_pipeline import ENV, call, ran
+from toy_paper import FIRST, dvc, launch, make, stage_runs, tables
+
+pytestmark = pytest.mark.slow
+
+
+def refusals(here: Path, folder: Path, run: str) -> None:
+    """What came back from another recipe is refused by name, and nothing is taken of it, of the other runs neither."""
+
+    def kept() -> dict[Path, bytes]:
+        files = [path for path in (here / "reports").rglob("*") if path.is_file() and ".dvc" not in path.parts]
+        return {path: path.read_bytes() for path in files}
+
+    def refused(path: Path, old: str, new: str, *words: str) -> None:
+        text = path.read_text()
+        assert old in text
+        before = kept()
+        try:
+            path.write_text(text.replace(old, new))
+            before.pop(path, None)
+            line = call(here, "python", "-m", "stages.elsewhere", "take", str(folder), check=False)
+            assert line.startswith("error: ") and line.count("\n") == 1 and all(word in line for word in words), line
+            after = kept()
+            after.pop(path, None)
+            assert after == before
+        finally:
+            path.write_text(text)
+
+    results, name = folder / "results" / run, f"toy-{run}-run.yaml"
+    refused(folder / f"params/{name}", "backbone: resnet8", "backbone: resnet20", name, "was changed")
+    requests = here / "reports/papers/toy/params.yaml"
+    recipe = yaml.safe_load(requests.read_text())["runs"][run]["recipe"]
+    refused(requests, f"recipe: {recipe}", "recipe: abcdabcd", f"toy/{run} was sent with another recipe")
+    refused(here / "conf/protocol/toy.yaml", "epochs: 3", "epochs: 4", "no longer composes to the recipe")
+    refused(results / "metrics.json", '"seeds": 1', '"seeds": 2', run, "seeds")
+    refused(results / "history.csv", "0,head,13,", "0,head,14,", run, "epochs")
+    made = json.loads((folder / "checksums.json").read_text())["reports/papers/data/raw/digits/meta.json"]["md5"]
+    refused(folder / "checksums.json", made, "0" * 32, "meta.json is not the file")
+
+
+@pytest.mark.timeout(900)  # a dozen processes that import torch
+def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
+    """send, run.sh without DVC and Hydra, take: the small results and the checksums of the large files."""
+    (tmp_path / "here").mkdir()
+    here, there = make(tmp_path / "here"), tmp_path / "there"
+    run = "digits-exp-20-crt-precisionfp32"
+    launch(here, "toy", FIRST, run, "--only-enter")
+    dvc(here, "repro", "download@digits")  # so that the data of the other machine can be told from those here
+    folder = "a trip's $HOME"
+    call(here, "python", "-m", "stages.elsewhere", "send", folder, "--paper", "toy", FIRST, run)
+    assert "run `bash" in call(here, "python", "-m", "stages.elsewhere", "take", folder, check=False)
+    there.mkdir()
+    shutil.copytree(here / "stages", there / "stages")
+    shutil.copytree(here / folder, tmp_path / "elsewhere" / folder)
+    trip = tmp_path / "elsewhere" / folder
+    script = (trip / "run.sh").read_text()
+    assert "dvc" not in script and script.count("stages.represent") == 1, "the representation is shared"
+    broken = trip / f"params/toy-{FIRST}-run.yaml"
+    whole = broken.read_text()
+    broken.write_text("")
+    assert f"failed: {FIRST}" in call(there, "bash", f"{trip}/run.sh", check=False), (
+        "the other one is done all the same"
+    )
+    assert (there / f"reports/papers/toy/metrics/{run}/metrics.json").is_file()
+    broken.write_text(whole)
+    stopped = subprocess.Popen(["bash", f"{trip}/run.sh"], cwd=there, env=ENV, start_new_session=True)
+    while not stage_runs(stopped.pid):
+        assert stopped.poll() is None
+        time.sleep(0.01)
+    os.killpg(stopped.pid, signal.SIGINT)
+    assert stopped.wait(timeout=60) == 130, "told to stop, it went on with the next run"
+    call(there, "bash", f"{trip}/run.sh")
+    told = json.loads((trip / f"results/{run}/manifest.json").read_text())
+    assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()
+    shutil.copytree(trip, here / folder, dirs_exist_ok=True)
+    refusals(here, here / folder, run)
+    taken = call(here, "python", "-m", "stages.elsewhere", "take", folder)
+    assert f"toy/dvc.yaml:run@{run}" in taken
+    stages = [f"toy/dvc.yaml:{name}" for name in (f"represent@{FIRST}", f"run@{FIRST}", f"run@{run}")]
+    assert not ran(dvc(here, "repro", "--single-item", "--allow-missing", "--dry", *stages))
+    assert tables(here, "--paper", "toy", "--missing").startswith("toy: 4 runs missing")
