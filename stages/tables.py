@@ -4,7 +4,7 @@ Reads   all sections of the parameters; CONF/, to see where they leave the prese
         REPORTS/metrics.json, metrics_more.json and per_class.csv, REPORTS/papers/*/published.csv: only what is in git
 Writes  REPORTS/table.md
 With --papers, or --paper NAME for one, it reads plan.yaml, about.md and metrics/ in REPORTS/papers/<paper>/, and writes
-        table<N>.md, .tex and .csv and README.md there; REPORTS/papers/README.md and its figure
+        table<N>.md, .tex and .csv and README.md there; REPORTS/papers/README.md, its figure and BOARD.md
 With --missing it writes nothing but lists the runs without results, of one paper or all, the cheapest gain first. With
 --check [REV] it exits with 1 if a cell that was within its tolerance at the git revision REV (HEAD) no longer is.
 """

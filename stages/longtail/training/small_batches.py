@@ -29,7 +29,8 @@ def check(phase: Phase, images: int, architecture: Architecture, side: int) -> N
     Raises:
         UserError: with the numbers, and a batch size that works.
     """
-    if (images % phase.batch_size or phase.batch_size) > 1:
+    last = images % phase.batch_size or phase.batch_size
+    if last > 1 or (phase.drop_last and last < phase.batch_size):
         return
     model = network.create(architecture, 0)
     set_mode(model, phase)

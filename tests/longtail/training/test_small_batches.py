@@ -74,6 +74,15 @@ def test_what_is_frozen_needs_no_second_image(trained: Any) -> None:
     small_batches.check(replace(phase, trained=trained), 65, built, 8)
 
 
+def test_a_last_batch_that_is_dropped_is_no_trouble() -> None:
+    phase, built = recipe("method=joint", backbone="resnet18", batch_size=8)
+    with pytest.raises(UserError):
+        small_batches.check(phase, 65, built, 8)
+    small_batches.check(replace(phase, drop_last=True), 65, built, 8)
+    with pytest.raises(UserError):  # no smaller batch, but whole ones of one image
+        small_batches.check(replace(phase, drop_last=True, batch_size=1), 65, built, 8)
+
+
 def test_auxiliary_tasks_have_a_second_image() -> None:
     small_batches.check(*_of(recipe("method=cbs_rrs", backbone="resnet18")), 8)
 
