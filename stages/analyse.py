@@ -19,7 +19,7 @@ from stages.longtail.analyses import analysis, balance, decoupling, end_to_end, 
 from stages.longtail.configuration import parameters
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers.experiment_params import Experiment
 
 PAPERS = {
     "balance": balance.ANALYSES,

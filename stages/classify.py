@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.longtail.classification.apply_classifier import classify
 from stages.longtail.classification.classifier import Classifier, Retrain
-from stages.longtail.classification.classifiers import classify
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
 from stages.longtail.recipe import schedule
 from stages.longtail.training import checkpoint
 from stages.longtail.training.checkpoint import State
-from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.session import Session
+from stages.longtail.training.training_params import TrainingParams
 
 
 def main() -> None:

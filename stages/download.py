@@ -14,9 +14,9 @@ import argparse
 
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import digest, write_array, write_json, write_rows
-from stages.longtail.sources import datasets, listing
+from stages.longtail.sources import listing, loading
 from stages.longtail.sources.dataset import Dataset
-from stages.longtail.sources.repeated import Hashed, notes
+from stages.longtail.sources.duplicates import Hashed, notes
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     if args.list:
         write_json(args.out / "listing.json", listing.of(dataset))
         return
-    source = datasets.load(dataset)
+    source = loading.load(dataset)
     digests, hashed = {}, {}
     for division, part in (("train", source.train), ("test", source.test)):
         hashed[division] = Hashed(part.images)

@@ -25,7 +25,7 @@ from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, read_division
-from stages.longtail.evaluation import details, outputs, probabilities, repeated, summary
+from stages.longtail.evaluation import details, outputs, probabilities, repeated_runs, summary
 from stages.longtail.evaluation.outputs import Outputs
 from stages.longtail.evaluation.rounding import FRACTION, PERCENT, rounded, text
 from stages.longtail.files.artifacts import read_csv, write_csv, write_json
@@ -72,12 +72,12 @@ def main() -> None:
     metrics["top5"] = {"all": rounded(float(np.mean(top5)), PERCENT)}
     if len(answers) > 1:
         metrics["top5_std"] = {"all": rounded(float(np.std(top5, ddof=1)), PERCENT)}
-        parts = repeated.decomposition(tested.predicted, tested.labels)
+        parts = repeated_runs.decomposition(tested.predicted, tested.labels)
         metrics |= {name: rounded(value, FRACTION) for name, value in parts.items()}
     if runtime.regularity:
-        events = repeated.mean_events([state["regularity"] for state in states.values()])
-        classes = classes.join(repeated.irregularity(*events, len(classes)))
-        metrics["pearson"] = repeated.pearson(classes["count"].to_numpy(), classes["irregularity"].to_numpy())
+        events = repeated_runs.mean_events([state["regularity"] for state in states.values()])
+        classes = classes.join(repeated_runs.irregularity(*events, len(classes)))
+        metrics["pearson"] = repeated_runs.pearson(classes["count"].to_numpy(), classes["irregularity"].to_numpy())
     write_json(args.out / "metrics.json", metrics)
     meant = probabilities.meant(model.architecture)
     write_json(args.out / "metrics_more.json", details.metrics(tested, matrices, history, classes, meant))

@@ -19,7 +19,7 @@ from pathlib import Path
 from stages.longtail.configuration import cells
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import asked, launching, published_revision, tables_command
+from stages.longtail.papers import launching, published_revision, requested_runs, tables_command
 
 
 def seeds(text: str) -> list[int]:
@@ -54,7 +54,7 @@ def main() -> None:
         print("\n".join(launching.listing(folder)))
         return
     requests = launching.wanted(folder, args.runs, args.seeds, args.set)
-    asked.enter(folder, requests, args.conf)
+    requested_runs.enter(folder, requests, args.conf)
     names = [request.name for request in requests]
     print(f"{folder / 'params.yaml'} has {', '.join(names)}", flush=True)
     if args.only_enter:

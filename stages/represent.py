@@ -17,9 +17,9 @@ from stages.longtail.configuration import command_line
 from stages.longtail.models import network
 from stages.longtail.recipe import schedule
 from stages.longtail.training.checkpoint import State
-from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.session import Session
+from stages.longtail.training.training_params import TrainingParams
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import read_csv, read_json, write_text
-from stages.longtail.papers import experiment, preset, published, tables_command
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers import current_table, preset, published, tables_command
+from stages.longtail.papers.experiment_params import Experiment
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     changed = preset.deviations(params, args.conf)
     where, numbers = published.cell(params, args.reports / "papers", args.conf)
     metrics, more = (read_json(args.reports / name) for name in ("metrics.json", "metrics_more.json"))
-    write_text(args.reports / "table.md", experiment.table(params, metrics, more, classes, where, numbers, changed))
+    write_text(args.reports / "table.md", current_table.table(params, metrics, more, classes, where, numbers, changed))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from stages.longtail.classification import classifiers
+from stages.longtail.classification import apply_classifier
 from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import parameters
 from stages.longtail.data.batches import Batches, Images
@@ -19,10 +19,10 @@ from stages.longtail.recipe.representation import (
     ClassSampler,
 )
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.record import Record
 from stages.longtail.training.session import Session
+from stages.longtail.training.training_params import TrainingParams
 
 CPU = Compute(torch.device("cpu"), "fp32")
 RETRAIN = {"kind": "retrain", "sampler": "balanced", "loss": "cross_entropy", "epochs": 2, "lr": 0.1}
@@ -80,7 +80,7 @@ STATE = {"epoch": 2, "history": [], "trajectory": "its key", "momentum": {}}
 
 
 def classify(session, seed, state):
-    return classifiers.classify(session, seed, state, CHOSEN[id(session)])
+    return apply_classifier.classify(session, seed, state, CHOSEN[id(session)])
 
 
 def represented(session, stop=2, **axes):

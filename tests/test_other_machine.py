@@ -32,7 +32,7 @@ def refusals(here: Path, folder: Path, run: str) -> None:
         try:
             path.write_text(text.replace(old, new))
             before.pop(path, None)
-            line = call(here, "python", "-m", "stages.elsewhere", "take", str(folder), check=False)
+            line = call(here, "python", "-m", "stages.other_machine", "take", str(folder), check=False)
             assert line.startswith("error: ") and line.count("\n") == 1 and all(word in line for word in words), line
             after = kept()
             after.pop(path, None)
@@ -61,8 +61,8 @@ def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
     launch(here, "toy", FIRST, run, "--only-enter")
     dvc(here, "repro", "download@digits")  # so that the data of the other machine can be told from those here
     folder = "a trip's $HOME"
-    call(here, "python", "-m", "stages.elsewhere", "send", folder, "--paper", "toy", FIRST, run)
-    assert "run `bash" in call(here, "python", "-m", "stages.elsewhere", "take", folder, check=False)
+    call(here, "python", "-m", "stages.other_machine", "send", folder, "--paper", "toy", FIRST, run)
+    assert "run `bash" in call(here, "python", "-m", "stages.other_machine", "take", folder, check=False)
     there.mkdir()
     shutil.copytree(here / "stages", there / "stages")
     shutil.copytree(here / folder, tmp_path / "elsewhere" / folder)
@@ -88,7 +88,7 @@ def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
     assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()
     shutil.copytree(trip, here / folder, dirs_exist_ok=True)
     refusals(here, here / folder, run)
-    taken = call(here, "python", "-m", "stages.elsewhere", "take", folder)
+    taken = call(here, "python", "-m", "stages.other_machine", "take", folder)
     assert f"toy/dvc.yaml:run@{run}" in taken
     stages = [f"toy/dvc.yaml:{name}" for name in (f"represent@{FIRST}", f"run@{FIRST}", f"run@{run}")]
     assert not ran(dvc(here, "repro", "--single-item", "--allow-missing", "--dry", *stages))

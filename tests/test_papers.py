@@ -246,10 +246,10 @@ def test_every_paper_has_the_stages_of_the_template(name: str) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("elsewhere", "send", "trip"), ("--paper says ''", "toy")),
-        (("elsewhere", "send", "trip", "--paper", "tyo"), ("'tyo'", "did you mean 'toy'?")),
-        (("elsewhere", "send", "trip", "--paper", "toy", FIRST[:-1]), (FIRST[:-1], f"did you mean '{FIRST}'?")),
-        (("elsewhere", "take", "trip"), ("trip/order.json does not exist", "elsewhere send trip")),
+        (("other_machine", "send", "trip"), ("--paper says ''", "toy")),
+        (("other_machine", "send", "trip", "--paper", "tyo"), ("'tyo'", "did you mean 'toy'?")),
+        (("other_machine", "send", "trip", "--paper", "toy", FIRST[:-1]), (FIRST[:-1], f"did you mean '{FIRST}'?")),
+        (("other_machine", "take", "trip"), ("trip/order.json does not exist", "other_machine send trip")),
         (("methods", "--rows", "tyo"), ("'tyo'", "did you mean 'toy'?")),
         (("launch", "tyo", FIRST), ("'tyo'", "did you mean 'toy'?")),
         (("launch", "toy", FIRST[:-1]), (FIRST[:-1], f"did you mean '{FIRST}'?")),

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from stages.longtail.configuration import cells, parameters
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import subsets
-from stages.longtail.papers import experiment, preset, published
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers import current_table, preset, published
+from stages.longtail.papers.experiment_params import Experiment
 
 PAPERS, CONF = ROOT / "reports/papers", ROOT / "conf"
 SWITCH = ("protocol=switching", "method=switching", "dataset=cifar10", "split.ratio=50")
@@ -153,12 +153,12 @@ def test_table_shows_last_best_published_and_difference(tmp_path: Path) -> None:
     bounds = {group: {"low": 40.25, "high": 50.55} for group in ("all", "many", "medium", "few")}
     more = {"ci95_images": bounds, "ci95_seeds": bounds}
     where, numbers = published.cell(values, PAPERS, CONF)
-    text = experiment.table(values, metrics, more, subsets.read_classes(tmp_path), where, numbers, [])
+    text = current_table.table(values, metrics, more, subsets.read_classes(tmp_path), where, numbers, [])
     cells = [cell.strip() for cell in text.splitlines()[4].split("|")[1:-1]]
     assert cells == ["all", "3", "44.0 ± 0.5", "40.3 to 50.6", "40.3 to 50.6", "45.0 ± 0.4", "44.7", "-0.7"]
     one = {name: value for name, value in metrics.items() if name != "std"}
     del more["ci95_seeds"]
-    text = experiment.table(values, one, more, subsets.read_classes(tmp_path), where, numbers, [])
+    text = current_table.table(values, one, more, subsets.read_classes(tmp_path), where, numbers, [])
     assert "| 44.0         | 40.3 to 50.6       | 45.0 ± 0.4" in text and "One seed: how much another" in text
     assert "Published: switching, table 1, 4, row" in text
     assert "555 training images, 500 to 5 a class" in text

@@ -12,9 +12,9 @@ import pytest
 import torch
 from conftest import tiny
 
-from stages.longtail.classification import classifiers
+from stages.longtail.classification import apply_classifier
 from stages.longtail.configuration.parameters import parse
-from stages.longtail.configuration.section import Section
+from stages.longtail.configuration.schema import Section
 from stages.longtail.data import samplers
 from stages.longtail.data.batches import Batches
 from stages.longtail.models import heads
@@ -22,7 +22,7 @@ from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.recipe.representation import ClassSampler, CrossEntropy, NoWeighting, Representation
 from stages.longtail.recipe.schedule import branch_epoch, learning_rate
 from stages.longtail.runtime.devices import Compute
-from stages.longtail.sources import datasets
+from stages.longtail.sources import loading
 from stages.longtail.sources.dataset import Dataset
 from stages.longtail.splits import imbalance
 from stages.longtail.training import loop, losses, mixing, session
@@ -54,10 +54,10 @@ def architecture(**axes: Any) -> Any:
 DISPATCHES: dict[str, Callable[[], Any]] = {
     "loss": lambda: losses.build(NEW, NoWeighting(), COUNTS, CPU),
     "weighting": lambda: losses.build(CrossEntropy(), NEW, COUNTS, CPU),
-    "classifier": lambda: classifiers.classify(None, 0, {}, NEW),
+    "classifier": lambda: apply_classifier.classify(None, 0, {}, NEW),
     "head": lambda: heads.build("novel", 3, 2),
     "distance": lambda: heads.NearestMeanHead(3, 2, "novel")(torch.zeros(1, 3)),
-    "source": lambda: datasets.load(DIGITS.model_copy(update={"name": "novel"})),
+    "source": lambda: loading.load(DIGITS.model_copy(update={"name": "novel"})),
     "mixing": lambda: mixing.draw(NEW, COUNTS, LABELS, 2, RANDOM),
     "deviation": lambda: mixing.mfw_class_weight(COUNTS, 1.0, "novel"),
     "profile": lambda: imbalance.class_counts("novel", 2.0, 3, 2),

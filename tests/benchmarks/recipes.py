@@ -24,7 +24,7 @@ from stages.longtail.recipe import representation as recipe
 from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.runtime import Runtime
-from stages.longtail.sources import datasets
+from stages.longtail.sources import loading
 from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.session import architecture
@@ -70,7 +70,7 @@ def steps(device: devices.Compute) -> pd.DataFrame:
     random = np.random.default_rng(0)
     labels = np.sort(random.choice(10, STEPS * BATCH, p=np.arange(10, 0, -1) / 55))
     pixels = random.integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
-    images = Images(pixels, labels, [], datasets.CIFAR_MEAN, datasets.CIFAR_STD)
+    images = Images(pixels, labels, [], loading.CIFAR_MEAN, loading.CIFAR_STD)
     runs = {method: Steps(method, images, device) for method in METHODS}
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     for _ in range(ROUNDS):

@@ -30,7 +30,7 @@ from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.recipe.schedule import Branch, Constant
 from stages.longtail.runtime import devices
 from stages.longtail.runtime.runtime import Runtime
-from stages.longtail.sources import datasets
+from stages.longtail.sources import loading
 from stages.longtail.splits import imbalance
 from stages.longtail.splits.split import Split
 from stages.longtail.training import parallel_seeds
@@ -71,15 +71,15 @@ ARCHITECTURE = network.Architecture(
 def read() -> tuple[Images, np.ndarray]:
     """Training images and the positions of the long-tailed subset."""
     if whole.at_hand():
-        part = datasets.load(whole.CIFAR).train
+        part = loading.load(whole.CIFAR).train
     else:
         print("no CIFAR-10 at $LONGTAIL_DATA: random images instead")
-        part = datasets.Division(
+        part = loading.Division(
             np.random.default_rng(0).integers(0, 256, (50000, 32, 32, 3), np.uint8), np.repeat(np.arange(10), 5000)
         )
     split = Split(profile="exp", ratio=100, n_max=None, seed=0, holdout=0, many=100, few=20)
     rows, _ = imbalance.draw(part.labels, [str(c) for c in range(10)], split)
-    return Images(part.images, part.labels, "", datasets.CIFAR_MEAN, datasets.CIFAR_STD), rows
+    return Images(part.images, part.labels, "", loading.CIFAR_MEAN, loading.CIFAR_STD), rows
 
 
 def engine(images: Images, rows: np.ndarray, batch_size: int, device: devices.Compute, steps: int = STEPS) -> Training:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from stages.longtail.sources import datasets
+from stages.longtail.sources import loading
 from stages.longtail.sources.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ command_line.run(represent.main)
 
 def at_hand() -> bool:
     """Is CIFAR-10 there?"""
-    return (datasets.root_of(CIFAR) / "cifar-10-batches-py").is_dir()
+    return (loading.root_of(CIFAR) / "cifar-10-batches-py").is_dir()
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def split_cifar(epochs: int, precision: str) -> Iterator[Path]:
     """A folder with CIFAR-10-LT and the parameters of a ResNet-32 tested after every epoch, ready to train."""
     with tempfile.TemporaryDirectory() as folder:
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
-        values["dataset"] |= {"name": "cifar10", "size": 32, "root": str(datasets.root_of(CIFAR).resolve())}
+        values["dataset"] |= {"name": "cifar10", "size": 32, "root": str(loading.root_of(CIFAR).resolve())}
         values["split"] |= {"n_max": None, "ratio": 100}
         values["protocol"] |= {"epochs": epochs, "pad": 4, "augment": "crop_flip", "backbone": "resnet32"}
         values["protocol"]["schedule"] = {"kind": "constant", "warmup": 0}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from stages.longtail.analyses import drawing, observed
+from stages.longtail.analyses import drawing, training_curves
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 
@@ -19,13 +19,13 @@ BASELINES = {"joint": "RRS-Only", "cbs": "CBS-Only"}  # presets, and what sectio
 
 def class_losses(run: Run) -> pd.DataFrame | None:
     """Figure 2: mean cross-entropy of each class's training images after each epoch, mean over seeds."""
-    return observed.curves(run, "loss")
+    return training_curves.curves(run, "loss")
 
 
 def draw_class_losses(frame: pd.DataFrame, figure: Figure) -> None:
     """The tail class on the left, the head class on the right, as in the paper."""
-    order = observed.some(frame, 2)[::-1]
-    observed.draw_by_class(frame, figure, "loss", "mean training loss", order)
+    order = training_curves.some(frame, 2)[::-1]
+    training_curves.draw_by_class(frame, figure, "loss", "mean training loss", order)
 
 
 def gains(runs: Sequence[Run]) -> pd.DataFrame:

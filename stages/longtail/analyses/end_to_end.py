@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.longtail.analyses import drawing, observed
+from stages.longtail.analyses import drawing, training_curves
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 from stages.longtail.classification.classifier import Continue
@@ -140,11 +140,11 @@ def draw_classifier_learning(frame: pd.DataFrame, figure: Figure) -> None:
 
 def gradient_curve(run: Run) -> pd.DataFrame | None:
     """Figure 6: norm of the gradient for each class's weights after each epoch, mean over seeds."""
-    return observed.curves(run, "head_gradient")
+    return training_curves.curves(run, "head_gradient")
 
 
 def draw_gradient_curve(frame: pd.DataFrame, figure: Figure) -> None:
-    observed.draw(frame, figure, {"head_gradient": "gradient norm"}, scale="log")
+    training_curves.draw(frame, figure, {"head_gradient": "gradient norm"}, scale="log")
 
 
 def layers(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from stages.longtail.analyses import drawing, observed
+from stages.longtail.analyses import drawing, training_curves
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 
@@ -67,22 +67,22 @@ def draw_deviations(frame: pd.DataFrame, figure: Figure) -> None:
 def progress(run: Run) -> pd.DataFrame | None:
     """Figures 1 and 3: training accuracy of each class after each epoch, percent, and the ratio of training images
     classified into the class to those that it has; mean over seeds."""
-    frame = observed.curves(run, "accuracy", "classified")
+    frame = training_curves.curves(run, "accuracy", "classified")
     return None if frame is None else frame.assign(accuracy=100 * frame.accuracy)
 
 
 def draw_progress(frame: pd.DataFrame, figure: Figure) -> None:
     columns = {"accuracy": "training accuracy, percent", "classified": "classified into / images"}
-    observed.draw(frame, figure, columns)
+    training_curves.draw(frame, figure, columns)
 
 
 def feature_gradients(run: Run) -> pd.DataFrame | None:
     """Figure 4: norm of the gradient for an image's features, averaged over the class's images; mean over seeds."""
-    return observed.curves(run, "feature_gradient")
+    return training_curves.curves(run, "feature_gradient")
 
 
 def draw_feature_gradients(frame: pd.DataFrame, figure: Figure) -> None:
-    observed.draw(frame, figure, {"feature_gradient": "feature gradient norm"})
+    training_curves.draw(frame, figure, {"feature_gradient": "feature gradient norm"})
 
 
 ANALYSES = (

@@ -14,15 +14,15 @@ import torch
 
 from stages.longtail.classification.classifier import Classifier
 from stages.longtail.configuration import cells
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.configuration.parameters import Params
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.data import subsets
 from stages.longtail.data.batches import Batches, Images, read_division
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_csv, read_json
 from stages.longtail.models import network
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.prediction import predict
 from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.recipe.representation import Representation

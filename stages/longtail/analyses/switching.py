@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from stages.longtail.analyses import drawing, observed
+from stages.longtail.analyses import drawing, training_curves
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
-from stages.longtail.evaluation import repeated
+from stages.longtail.evaluation import repeated_runs
 from stages.longtail.files.artifacts import read_csv
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def draw_test_curve(frame: pd.DataFrame, figure: Figure) -> None:
 
 def learning_speed(run: Run) -> pd.DataFrame | None:
     """Figures 4 to 6: training accuracy of each class after each epoch, percent, mean over seeds."""
-    frame = observed.curves(run, "accuracy")
+    frame = training_curves.curves(run, "accuracy")
     return None if frame is None else frame.assign(accuracy=100 * frame.accuracy)
 
 
 def draw_learning_speed(frame: pd.DataFrame, figure: Figure) -> None:
-    observed.draw(frame, figure, {"accuracy": "training accuracy, percent"}, classes=4)
+    training_curves.draw(frame, figure, {"accuracy": "training accuracy, percent"}, classes=4)
 
 
 def events(run: Run) -> pd.DataFrame | None:
@@ -64,7 +64,7 @@ def events(run: Run) -> pd.DataFrame | None:
     states = list(run.states.values())
     if not all("regularity" in state for state in states):
         return None
-    learned, forgotten, labels = repeated.mean_events([state["regularity"] for state in states])
+    learned, forgotten, labels = repeated_runs.mean_events([state["regularity"] for state in states])
     frame = pd.DataFrame({"class": labels, "learned": learned.round(), "forgotten": forgotten.round()})
     counted = frame.astype(int).value_counts().rename("images").reset_index()
     counted = counted.merge(run.classes[["rank", "class", "count"]], on="class").assign(epochs=states[0]["epoch"])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import SHORT, Count, Items, NonNegative, Positive, Section
+from stages.longtail.configuration.schema import SHORT, Count, Items, NonNegative, Positive, Section
 from stages.longtail.recipe.representation import Loss, Sampler, Weighting
 from stages.longtail.recipe.schedule import Schedule
 

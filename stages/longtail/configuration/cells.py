@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.files import yaml_files
 
 PAPERS = Path("reports/papers")

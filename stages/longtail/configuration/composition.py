@@ -27,7 +27,7 @@ def _compose(overrides: tuple[str, ...], conf: Path) -> dict[str, Any]:
     except ImportError:
         raise UserError(
             "conf/ is composed by hydra, which is not installed: use a machine with requirements.txt, or plain "
-            "parameter files (python -m stages.longtail.papers.elsewhere send FOLDER --paper PAPER)"
+            "parameter files (python -m stages.other_machine send FOLDER --paper PAPER)"
         ) from None
     try:
         with initialize_config_dir(str(conf), version_base=None):

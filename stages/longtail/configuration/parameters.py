@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from stages.longtail.configuration import messages
+from stages.longtail.configuration import validation_messages
 from stages.longtail.console.errors import UserError
 from stages.longtail.files import yaml_files
 
@@ -62,7 +62,7 @@ def parse(form: Any, value: Any, name: str) -> Any:
     try:
         return _adapter(form).validate_python(value)
     except ValidationError as error:
-        raise UserError(messages.explain(error, form, name)) from None
+        raise UserError(validation_messages.explain(error, form, name)) from None
 
 
 def load(path: Path) -> Params:

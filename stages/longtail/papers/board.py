@@ -17,7 +17,7 @@ from stages.longtail.configuration.composition import compose
 from stages.longtail.evaluation import intervals
 from stages.longtail.evaluation.rounding import text
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.papers import asked
+from stages.longtail.papers import requested_runs
 
 BASE = "joint"
 HEAD = """\
@@ -36,11 +36,11 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
     """Write BOARD.md from the results of these papers, folders below `papers`."""
     found: dict[tuple[str, str], dict[str, Result]] = {}
     for paper in names:
-        for name, request in asked.read(papers / paper).items():
+        for name, request in requested_runs.read(papers / paper).items():
             folder = papers / paper / "metrics" / name
             if not all((folder / file).is_file() for file in predictions.FILES):
                 continue
-            sections = compose(asked.overrides_of(papers / paper, request), conf)
+            sections = compose(requested_runs.overrides_of(papers / paper, request), conf)
             method = " ".join([sections["method"], *(c for c in request.changes if not c.startswith("method="))])
             place = sections["protocol"]["name"], subset(sections)
             found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stages.longtail.classification.classifier import Continue, Retrain
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.recipe.schedule import branch_epoch
 
 

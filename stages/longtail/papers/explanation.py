@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.papers import implementation, methods, plan, preset, published
 
 BASELINE = "joint"

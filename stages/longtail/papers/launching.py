@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import Interrupted, UserError
-from stages.longtail.papers import asked, plan, published
-from stages.longtail.papers.asked import Request
+from stages.longtail.console.suggestions import suggest
+from stages.longtail.papers import plan, published, requested_runs
+from stages.longtail.papers.requested_runs import Request
 
 
 def update(papers: Path, conf: Path) -> list[str]:
@@ -30,13 +30,13 @@ def update(papers: Path, conf: Path) -> list[str]:
         planned = plan.build(published.read(path, conf).assign(paper=folder.name), conf, splits)
         plan.write(folder, planned)
         shutil.copyfile(papers / "template.yaml", folder / "dvc.yaml")
-        requests = asked.read(folder)
+        requests = requested_runs.read(folder)
         left = [name for name, request in requests.items() if (request.varies or name) not in planned]
         gone += [f"{folder}: {name} was asked for, but no row needs it: its entry is gone" for name in left]
-        asked.write(folder, {name: requests[name] for name in requests if name not in left}, conf)
+        requested_runs.write(folder, {name: requests[name] for name in requests if name not in left}, conf)
     if not splits:
         raise UserError(f"{papers} has no paper: a paper is a folder in it with published.csv and about.md")
-    asked.write_subsets(papers, conf)
+    requested_runs.write_subsets(papers, conf)
     return gone
 
 
@@ -50,7 +50,7 @@ def folder_of(papers: Path, paper: str) -> Path:
 
 def listing(folder: Path) -> list[str]:
     """A line for each run: its name, its seeds, and whether it is recorded, asked for, or neither."""
-    planned, requests = plan.read(folder), asked.read(folder)
+    planned, requests = plan.read(folder), requested_runs.read(folder)
     lines = []
     for name in [*planned, *(name for name in requests if name not in planned)]:
         seeds = requests[name].seeds if name in requests else plan.seeds_of(planned[name]["compose"].split())
@@ -70,7 +70,7 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
         seeds: those that the runs should have; without any, those that they have or that the plan has.
         changes: parameters that a new variant changes, such as representation.mixing.beta=0.5.
     """
-    planned, there = plan.read(folder), asked.read(folder)
+    planned, there = plan.read(folder), requested_runs.read(folder)
     known = [*planned, *(name for name in there if name not in planned)]
     found: dict[str, Request] = {}
     for name in names:
@@ -83,7 +83,7 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
             if changes:
                 if run not in planned:
                     raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
-                varied = asked.variant_name(run, changes)
+                varied = requested_runs.variant_name(run, changes)
                 request = there.get(varied) or Request(varied, base.seeds, run, tuple(changes))
             found[request.name] = Request(
                 request.name, tuple(sorted(seeds)) or request.seeds, request.varies, request.changes, request.older
@@ -97,7 +97,7 @@ def run(papers: Path, paper: str, names: Sequence[str]) -> list[str]:
     Returns the names of the runs that failed, which do not keep the others from being run: not by DVC's --keep-going,
     which would go on with the next run after Ctrl-C, too.
     """
-    there = asked.read(papers / paper)
+    there = requested_runs.read(papers / paper)
     targets = {name: f"{paper}/dvc.yaml:{'older' if there[name].older else 'run'}@{name}" for name in names}
     if _repro(papers, list(targets.values())):
         return []

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.files import yaml_files
 from stages.longtail.papers import plan, published
 

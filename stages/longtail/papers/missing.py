@@ -11,9 +11,9 @@ import pandas as pd
 from stages.longtail.configuration.composition import compose
 from stages.longtail.data import samplers
 from stages.longtail.files.artifacts import read_json
-from stages.longtail.papers import asked, epochs, plan, published
-from stages.longtail.papers.parameters import Experiment
-from stages.longtail.sources import datasets
+from stages.longtail.papers import epochs, plan, published, requested_runs
+from stages.longtail.papers.experiment_params import Experiment
+from stages.longtail.sources import loading
 from stages.longtail.splits import imbalance
 
 # Training images, as the papers print them (for Tiny-ImageNet and CIFAR: of each class before the subset is drawn).
@@ -35,7 +35,7 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
         folder: that of the paper.
         conf: the presets.
     """
-    planned, requests = plan.read(folder), asked.read(folder)
+    planned, requests = plan.read(folder), requested_runs.read(folder)
     todo = cells[(cells.run != "") & cells.seeds.eq(0)].groupby("run", sort=False).size()
     rows = []
     for name, count in todo.items():
@@ -97,7 +97,7 @@ def cost(params: Experiment) -> tuple[int, int]:
 
 def _trained(folder: Path, of: str) -> set[int]:
     """The seeds of a representation whose networks are on this machine."""
-    entry = asked.represented(folder).get(of)
+    entry = requested_runs.represented(folder).get(of)
     if entry is None or not (folder / "data/representation" / of / "checkpoint.pt").is_file():
         return set()
     return set(plan.seeds_of(entry["compose"].split()))
@@ -108,7 +108,7 @@ def speeds(papers: Path, conf: Path) -> dict[str, float]:
     images: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for path in published.files(papers):
-        for name, entry in asked.represented(path.parent).items():
+        for name, entry in requested_runs.represented(path.parent).items():
             backbone = Experiment.of(compose(entry["compose"].split(), conf)).protocol.backbone
             for file in ("represent.json", "manifest.json"):
                 manifest = path.parent / "metrics" / name / file
@@ -122,5 +122,5 @@ def speeds(papers: Path, conf: Path) -> dict[str, float]:
 def waits_for(params: Experiment) -> str:
     """Where the data set belongs, if its files are not on this machine and will not come by download."""
     dataset = params.dataset
-    folder = datasets.root_of(dataset) / dataset.name
+    folder = loading.root_of(dataset) / dataset.name
     return "" if dataset.name in ("digits", "cifar10", "cifar100") or folder.is_dir() else str(folder)

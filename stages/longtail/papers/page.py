@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.papers import asked, results, scoreboard
+from stages.longtail.papers import requested_runs, results, scoreboard
 
 
 def write(paper: str, cells: pd.DataFrame, folder: Path, ledger: Path) -> None:
@@ -55,7 +55,7 @@ def _tables(cells: pd.DataFrame) -> str:
 
 def _variants(cells: pd.DataFrame, folder: Path) -> str:
     """Runs that no table has, each below the run that it varies; '' where none has results."""
-    requests = {name: request for name, request in asked.read(folder).items() if request.varies}
+    requests = {name: request for name, request in requested_runs.read(folder).items() if request.varies}
     runs = results.read_runs(folder, [*requests, *(request.varies for request in requests.values())])
     lines = []
     for base in dict.fromkeys(request.varies for name, request in requests.items() if runs[name]):

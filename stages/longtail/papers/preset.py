@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from stages.longtail.configuration.composition import compose
-from stages.longtail.papers.parameters import FORMS, Experiment
+from stages.longtail.papers.experiment_params import FORMS, Experiment
 
 # The cell of the table itself; the seeds and the machine do not count either.
 FREE = {"dataset.root", "dataset.watch", "split.profile", "split.ratio"}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.files.artifacts import read_csv
 from stages.longtail.papers import preset
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
 COLUMNS = [

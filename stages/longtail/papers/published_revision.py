@@ -22,7 +22,7 @@ from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import read_json
 from stages.longtail.papers import plan, published
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
 IDENTITY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "published"),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import asked, board, missing, page, printed_tables, published, results, scoreboard
+from stages.longtail.console.suggestions import suggest
+from stages.longtail.papers import board, missing, page, printed_tables, published, requested_runs, results, scoreboard
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
     cells = {path.parent.name: results.cells(path.parent, conf) for path in published.files(papers)}
     for paper in names:
         printed_tables.write(paper, cells[paper], papers / paper)
-        asked.write_metrics(papers / paper)
+        requested_runs.write_metrics(papers / paper)
         page.write(paper, cells[paper], papers / paper, papers / "DISCREPANCIES.md")
     scoreboard.write(cells, papers)
     board.write(papers, list(cells), conf)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import Count, NonNegative, Positive, Section, Share
+from stages.longtail.configuration.schema import Count, NonNegative, Positive, Section, Share
 from stages.longtail.recipe.schedule import Schedule
 
 OfCifar = Literal["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"]

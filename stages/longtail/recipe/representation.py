@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import SHORT, Count, Items, NonNegative, Positive, Section, Share
+from stages.longtail.configuration.schema import SHORT, Count, Items, NonNegative, Positive, Section, Share
 from stages.longtail.recipe.schedule import Branch
 
 Group = Annotated[int, Field(ge=0, le=4)]  # of convolutions; 0: the input, 1: the first layer

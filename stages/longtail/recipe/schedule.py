@@ -7,7 +7,7 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import SHORT, Count, Items, Natural, Positive, Section
+from stages.longtail.configuration.schema import SHORT, Count, Items, Natural, Positive, Section
 from stages.longtail.console.errors import UserError
 
 

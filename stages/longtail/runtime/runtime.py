@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stages.longtail.configuration.section import Count, Items, Section
+from stages.longtail.configuration.schema import Count, Items, Section
 
 Quantity = Literal["accuracy", "loss", "feature_gradient", "head_gradient"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import Items, Section
+from stages.longtail.configuration.schema import Items, Section
 
 LargeSet = Literal["imagenet_lt", "places_lt", "inaturalist2018", "tiny_imagenet", "tiered_imagenet"]
 

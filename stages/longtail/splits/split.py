@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.longtail.configuration.section import Count, Natural, Section
+from stages.longtail.configuration.schema import Count, Natural, Section
 
 
 class Split(Section):

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 import numpy as np
 import torch
 
-from stages.longtail.configuration.section import Section
+from stages.longtail.configuration.schema import Section
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import samplers, subsets
 from stages.longtail.data.batches import Batches, read_division
@@ -34,10 +34,10 @@ from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import checkpoint, parallel_seeds, small_batches
 from stages.longtail.training.checkpoint import Scratch, State
 from stages.longtail.training.loop import Training
-from stages.longtail.training.parameters import TrainingParams
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.progress import Progress
 from stages.longtail.training.record import Record
+from stages.longtail.training.training_params import TrainingParams
 
 SMALL = 64  # pixels a side
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.longtail.classification.classifier import Classifier
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.configuration.parameters import Seeds, parse
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.recipe.protocol import Protocol
 from stages.longtail.recipe.representation import Representation
 from stages.longtail.runtime.runtime import Runtime

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.longtail.analyses import balance, decoupling, drawing, end_to_end, observed, procrustean, switching
+from stages.longtail.analyses import balance, decoupling, drawing, end_to_end, procrustean, switching, training_curves
 from stages.longtail.models import heads
 from stages.longtail.recipe.representation import LDAM, CrossEntropy
 
@@ -185,10 +185,10 @@ def test_curves_are_means_over_seeds_of_ten_classes_by_size():
         seed: {"observed": [{"epoch": epoch, "loss": torch.arange(12) + 100.0 * epoch + seed} for epoch in (1, 2)]}
         for seed in (0, 2)
     }
-    frame = observed.curves(run(classes=classes, states=states), "loss")
+    frame = training_curves.curves(run(classes=classes, states=states), "loss")
     assert frame["rank"].nunique() == 10 and {1, 12} <= set(frame["rank"])
     found = frame.set_index(["epoch", "class"]).loss
     assert found[1, 11] == 11 + 100 + 1 and found[2, 0] == 0 + 200 + 1
-    assert observed.curves(run(classes=classes, states=states), "loss", "accuracy") is None
-    assert observed.curves(run(classes=classes, states={0: {}}), "loss") is None
-    assert observed.some(frame, 2) == [1, 12] and len(observed.some(frame, 4)) == 4
+    assert training_curves.curves(run(classes=classes, states=states), "loss", "accuracy") is None
+    assert training_curves.curves(run(classes=classes, states={0: {}}), "loss") is None
+    assert training_curves.some(frame, 2) == [1, 12] and len(training_curves.some(frame, 4)) == 4

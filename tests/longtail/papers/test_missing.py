@@ -10,8 +10,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stages.longtail.papers import asked, missing, plan
-from stages.longtail.papers.asked import Request
+from stages.longtail.papers import missing, plan, requested_runs
+from stages.longtail.papers.requested_runs import Request
 
 IMAGES = 13_996  # CIFAR-10-LT at ratio 50
 CRT, LWS = "cifar10-exp-50-crt", "cifar10-exp-50-lws"
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     whole = plan.read(ROOT / "reports/papers/switching")
     plan.write(folder, {name: whole[name] for name in (CRT, LWS)})
     (folder / "published.csv").write_text("")
-    asked.write(folder, {LWS: Request(LWS, (0, 1, 2, 3))}, ROOT / "conf")
+    requested_runs.write(folder, {LWS: Request(LWS, (0, 1, 2, 3))}, ROOT / "conf")
     return folder
 
 
@@ -59,14 +59,14 @@ def test_hours_are_by_the_speed_that_runs_of_the_same_network_recorded(folder: P
 
 
 def test_variants_have_names_that_are_safe_and_tell_them_apart(folder: Path) -> None:
-    name = asked.variant_name(CRT, ["classifier.lr=0.05", "protocol.schedule.milestones=[50,90]"])
+    name = requested_runs.variant_name(CRT, ["classifier.lr=0.05", "protocol.schedule.milestones=[50,90]"])
     assert name == f"{CRT}+lr=0.05+milestones=50.90"
-    asked.enter(folder, [Request(name, (0,), CRT, ("classifier.lr=0.05",))], ROOT / "conf")
+    requested_runs.enter(folder, [Request(name, (0,), CRT, ("classifier.lr=0.05",))], ROOT / "conf")
     content = yaml.safe_load((folder / "params.yaml").read_text())
     assert content["runs"][name]["of"] == CRT, "the head alone differs, so the representation is shared"
     assert set(content["represent"]) == {CRT}
-    assert asked.read(folder)[name] == Request(name, (0,), CRT, ("classifier.lr=0.05",))
-    other = asked.variant_name(LWS, ["representation.mixing=mixup"])
-    asked.enter(folder, [Request(other, (0,), LWS, ("representation.mixing=mixup",))], ROOT / "conf")
+    assert requested_runs.read(folder)[name] == Request(name, (0,), CRT, ("classifier.lr=0.05",))
+    other = requested_runs.variant_name(LWS, ["representation.mixing=mixup"])
+    requested_runs.enter(folder, [Request(other, (0,), LWS, ("representation.mixing=mixup",))], ROOT / "conf")
     content = yaml.safe_load((folder / "params.yaml").read_text())
     assert content["runs"][other]["of"] == other and set(content["represent"]) == {CRT, other}

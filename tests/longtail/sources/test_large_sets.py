@@ -18,8 +18,8 @@ from stages.longtail.configuration.composition import compose
 from stages.longtail.files import artifacts
 from stages.longtail.models import network
 from stages.longtail.papers import published
-from stages.longtail.papers.parameters import Experiment
-from stages.longtail.sources import datasets, pictures
+from stages.longtail.papers.experiment_params import Experiment
+from stages.longtail.sources import loading, pictures
 from stages.longtail.sources.dataset import Dataset
 from stages.longtail.sources.large_sets import SETS
 
@@ -74,7 +74,7 @@ def test_a_missing_set_is_one_line_with_the_path_the_layout_and_the_publisher(
 @pytest.mark.parametrize("side", [24, 32])
 def test_an_image_is_cut_as_torchvision_prepares_test_images(tmp_path: Path, size: tuple[int, int], side: int) -> None:
     paint(tmp_path, "places_lt", {"a": 1}, size)
-    source = datasets.load(dataset("places_lt", tmp_path, side))
+    source = loading.load(dataset("places_lt", tmp_path, side))
     (cut,) = source.train.images
     with Image.open(tmp_path / "places_lt/train/a/0.png") as image:
         expected = transforms.Compose([transforms.Resize(side), transforms.CenterCrop(side)])(image)
@@ -88,13 +88,13 @@ def test_an_image_is_cut_as_torchvision_prepares_test_images(tmp_path: Path, siz
 def test_normalisation_is_that_of_the_papers_code(tmp_path: Path) -> None:
     for name, mean in (("imagenet_lt", [0.485, 0.456, 0.406]), ("inaturalist2018", [0.466, 0.471, 0.380])):
         paint(tmp_path, name, {"a": 1})
-        assert datasets.load(dataset(name, tmp_path, 8)).mean == mean
+        assert loading.load(dataset(name, tmp_path, 8)).mean == mean
 
 
 def test_images_are_decoded_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "TOGETHER", 2)
     paint(tmp_path, "imagenet_lt", {"a": 5, "b": 2})
-    train = datasets.load(dataset("imagenet_lt", tmp_path, 8)).train
+    train = loading.load(dataset("imagenet_lt", tmp_path, 8)).train
     read: list[str] = []
     real = pictures.Pictures.read
     monkeypatch.setattr(pictures.Pictures, "read", lambda self, path: read.append(path.name) or real(self, path))
@@ -114,7 +114,7 @@ def test_rows_are_written_as_numpy_writes_the_array(tmp_path: Path) -> None:
 
 def test_another_number_of_images_than_the_papers_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paint(tmp_path, "imagenet_lt", {"a": 1})
-    datasets.load(dataset("imagenet_lt", tmp_path, 8))
+    loading.load(dataset("imagenet_lt", tmp_path, 8))
     assert "ImageNet-LT has 115846 images in train/, not 1" in capsys.readouterr().out
     assert SETS["imagenet_lt"].note(115_846, 50_000) == ""
 

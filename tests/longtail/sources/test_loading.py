@@ -6,13 +6,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.sources import datasets
+from stages.longtail.sources import loading
 from stages.longtail.sources.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return datasets.load(Dataset(name="digits", root=None, size=8, watch=""))
+    return loading.load(Dataset(name="digits", root=None, size=8, watch=""))
 
 
 def test_digits_train_on_120_of_each_class_and_test_on_the_others(digits):
@@ -53,7 +53,7 @@ def test_digits_are_normalised_by_their_own_training_pixels(digits):
 
 def test_digits_of_another_size_are_refused():
     with pytest.raises(UserError, match=r"dataset\.size"):
-        datasets.load(Dataset(name="digits", root=None, size=32, watch=""))
+        loading.load(Dataset(name="digits", root=None, size=32, watch=""))
 
 
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
@@ -62,7 +62,7 @@ def cifar(request, cifar_root):
     import torchvision.datasets
 
     official = getattr(torchvision.datasets, request.param.upper())
-    source = datasets.load(Dataset(name=request.param, root=str(cifar_root), size=32, watch=""))
+    source = loading.load(Dataset(name=request.param, root=str(cifar_root), size=32, watch=""))
     return source, official(str(cifar_root), train=True), official(str(cifar_root), train=False)
 
 
@@ -96,7 +96,7 @@ def test_an_altered_cifar_file_is_refused_before_it_is_unpickled(tmp_path):
     folder.mkdir()
     (folder / "data_batch_1").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     with pytest.raises(UserError, match="data_batch_1 is truncated or altered"):
-        datasets.load(Dataset(name="cifar10", root=str(tmp_path), size=32, watch=""))
+        loading.load(Dataset(name="cifar10", root=str(tmp_path), size=32, watch=""))
 
 
 def paint(folder, colours):
@@ -116,7 +116,7 @@ def own(tmp_path):
 
 def test_a_folder_is_read_by_sorted_class_and_file_and_resized(own):
     (own / "train/cat/notes.txt").write_text("no image")
-    source = datasets.load(Dataset(name="folder", root=str(own), size=5, watch=""))
+    source = loading.load(Dataset(name="folder", root=str(own), size=5, watch=""))
     assert source.classes == ["ant", "cat"]
     assert source.train.labels.tolist() == [0, 1, 1] and source.test.labels.tolist() == [0, 1]
     assert source.train.images.shape == (3, 5, 5, 3)
@@ -127,7 +127,7 @@ def test_a_folder_is_read_by_sorted_class_and_file_and_resized(own):
 def test_a_folder_with_a_corrupt_image_or_an_empty_class_is_refused_by_name(own):
     (own / "test/cat/d.png").unlink()
     with pytest.raises(UserError, match="class 'cat' has no test image"):
-        datasets.load(Dataset(name="folder", root=str(own), size=5, watch=""))
+        loading.load(Dataset(name="folder", root=str(own), size=5, watch=""))
     (own / "test/cat/broken.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(UserError, match=r"broken\.png is not a readable image"):
-        datasets.load(Dataset(name="folder", root=str(own), size=5, watch=""))
+        loading.load(Dataset(name="folder", root=str(own), size=5, watch=""))

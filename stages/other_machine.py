@@ -1,9 +1,9 @@
 """Run a paper's runs on a machine without DVC and Hydra, and record what comes back.
 
     python -m stages.launch switching RUN ... --only-enter
-    python -m stages.elsewhere send FOLDER --paper switching [RUN ...]
+    python -m stages.other_machine send FOLDER --paper switching [RUN ...]
     bash FOLDER/run.sh        # there, in the repository's root, wherever FOLDER lies; it then holds the small results
-    python -m stages.elsewhere take FOLDER
+    python -m stages.other_machine take FOLDER
 
 `take` puts metrics, classes and histories in their places and enters into dvc.lock the checksums that the large files
 had on the other machine. What is not of the recipe that is in force here is refused, and nothing is changed.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages.longtail.configuration import cells
 from stages.longtail.console import errors
-from stages.longtail.papers import elsewhere
+from stages.longtail.papers import other_machine
 
 
 def main() -> None:
@@ -29,12 +29,12 @@ def main() -> None:
     parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
     args = parser.parse_intermixed_args()
     if args.what == "send":
-        names = elsewhere.send(args.folder, args.paper, args.runs, args.papers, args.conf)
+        names = other_machine.send(args.folder, args.paper, args.runs, args.papers, args.conf)
         print(f"{args.folder}: {', '.join(names)}")
     elif args.what == "pack":
-        elsewhere.pack(args.folder, args.runs, args.papers)
+        other_machine.pack(args.folder, args.runs, args.papers)
     else:
-        print("\n".join(elsewhere.take(args.folder, args.papers, args.conf)))
+        print("\n".join(other_machine.take(args.folder, args.papers, args.conf)))
 
 
 if __name__ == "__main__":

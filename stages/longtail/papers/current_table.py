@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.evaluation.rounding import text
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.prediction.accuracy import GROUPS
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from stages.longtail.console.suggestions import suggest
 
 EXPECTED = {"int_type": "int", "float_type": "float", "string_type": "str", "bool_type": "bool", "tuple_type": "a list"}
 NO_KEYS = ("model_type", "model_attributes_type")
@@ -19,13 +20,6 @@ BOUNDS = {
     "greater_than": ("above", "gt"),
     "less_than_equal": ("at most", "le"),
 }
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The known word that may be meant, or all of them: the end of a message."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
 
 
 def explain(error: ValidationError, form: Any, name: str) -> str:
@@ -55,7 +49,7 @@ def explain(error: ValidationError, form: Any, name: str) -> str:
     if kind in BOUNDS:
         words, bound = BOUNDS[kind]
         return f"{key}: must be {words} {bounds[bound]:.10g}, found {value!r}"
-    if kind == "less_than":  # section.LIMIT
+    if kind == "less_than":  # schema.LIMIT
         return f"{key}: the number has too many digits"
     if kind == "finite_number" or (kind == "float_type" and type(value) is int):
         return f"{key}: expected a finite number, found {value!r}"

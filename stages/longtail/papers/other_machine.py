@@ -1,4 +1,4 @@
-"""Runs on a machine without DVC and Hydra: what stages/elsewhere.py sends there, and how it takes the results back.
+"""Runs on a machine without DVC and Hydra: what stages/other_machine.py sends there, and how it takes the results back.
 
 FOLDER/params/  plain parameter files        FOLDER/run.sh     what to run, in the repository's root
 FOLDER/order.json  the stages, in order       FOLDER/results/, FOLDER/checksums.json  what comes back
@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.configuration import cells
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_csv, read_json, write_json, write_text
-from stages.longtail.papers import asked, epochs, plan, published
-from stages.longtail.papers.parameters import Experiment
+from stages.longtail.papers import epochs, plan, published, requested_runs
+from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.provenance import revision
 
 SMALL = ("metrics.json", "metrics_more.json", "per_class.csv", "predictions.npz", "history.csv", "manifest.json")
@@ -50,7 +50,7 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
     known = [path.parent.name for path in published.files(papers)]
     if paper not in known:
         raise UserError(f"--paper says '{paper}', which {papers} has no folder of{suggest(paper, known)}")
-    requests = asked.read(papers / paper)
+    requests = requested_runs.read(papers / paper)
     for name in runs:
         if name not in requests:
             planned = plan.read(papers / paper)
@@ -85,7 +85,7 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
             for stage in stages:
                 paths = _paths(stage.split()[0], run)
                 lines.append(f'python3 -m stages.{stage} --params "$here/params/{file}" {paths}')
-        lines.append(f'python3 -m stages.elsewhere pack "$here" {name}')
+        lines.append(f'python3 -m stages.other_machine pack "$here" {name}')
         script.append(" &&\n".join(lines) + f' ||\nfailed="$failed {name}"')
     script.append('[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }')
     write_json(folder / "order.json", {"paper": paper, "stages": [asdict(stage) for stage in ordered]})
@@ -159,7 +159,9 @@ def take(folder: Path, papers: Path, conf: Path) -> list[str]:
 def _order(folder: Path) -> dict[str, Any]:
     path = folder / "order.json"
     if not path.is_file():
-        raise UserError(f"{path} does not exist: write it with python -m stages.elsewhere send {folder} --paper PAPER")
+        raise UserError(
+            f"{path} does not exist: write it with python -m stages.other_machine send {folder} --paper PAPER"
+        )
     content = read_json(path)
     return content | {"stages": [Ordered(**stage) for stage in content["stages"]]}
 

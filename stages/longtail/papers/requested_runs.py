@@ -14,8 +14,8 @@ from typing import Any
 
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.composition import compose
-from stages.longtail.configuration.messages import suggest
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import plan as plans
