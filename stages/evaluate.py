@@ -6,6 +6,7 @@ Reads   the sections `seeds`, `runtime`, `representation` and `classifier` of th
 Writes  CLASSIFIER/logits.npz  of every seed and test image, from which all of the following comes
         OUT/predictions.npz    the predicted class of every test image, and the labels
         OUT/metrics.json   acc and top5 of the last epoch, best of the best test epoch, their std over seeds, percent;
+                           with split.holdout also selected, of the epoch that is best on held-out training images;
                            with two seeds or more also bias2, variance and total_error, as fractions
         OUT/metrics_more.json  intervals, other means, calibration, shifted priors, see docs/metrics.md
         OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images;

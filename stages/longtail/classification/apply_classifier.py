@@ -156,10 +156,9 @@ def _with_new_head(session: Session, seed: int, state: State) -> State:
 def _untrained(session: Session, model: network.Network, state: State) -> State:
     """A state whose head came without training."""
     kept = {name: state[name] for name in ("history", "regularity", "observed") if name in state}
-    tests = {f"test_{group}": value for group, value in session.test_accuracy(model).items()}
     return kept | {
         "epoch": state["epoch"],
         "architecture": dict(model.architecture),
         "network": dict(model.state_dict()),
-        "head_history": [{"epoch": 0, **tests}],
+        "head_history": [{"epoch": 0, **session.accuracies(model)}],
     }

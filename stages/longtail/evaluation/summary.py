@@ -15,28 +15,54 @@ from stages.longtail.prediction.accuracy import per_class as accuracy_per_class
 
 def metrics(matrices: Sequence[np.ndarray], history: pd.DataFrame, shots: Sequence[str]) -> dict[str, Any]:
     """acc: the last epoch, which is the result. best: the epoch of the best test accuracy, chosen by looking at the
-    test set as much published code does; never the result. std and best_std: the sample's over seeds, with two or more.
+    test set as much published code does; never the result. selected: the epoch chosen on held-out training images,
+    where there are any. std, best_std, selected_std: the sample's over seeds, with two or more.
 
     matrices: a confusion matrix a seed. A group without classes is left out.
     """
+    seeds = [rows for _, rows in history.groupby("seed", sort=False)]
     last = [by_group(accuracy_per_class(matrix), shots) for matrix in matrices]
-    best = [best_epoch(rows) for _, rows in history.groupby("seed", sort=False)]
-    result: dict[str, Any] = {"acc": _mean(last), "best": _mean(best), "seeds": len(matrices)}
+    found = {"acc": last, "best": [best_epoch(rows) for rows in seeds]}
+    if "held_all" in history:
+        found["selected"] = [tested_at(rows, selected_epoch(rows[["part", "epoch", "held_all"]])) for rows in seeds]
+    result: dict[str, Any] = {name: _mean(values) for name, values in found.items()}
+    result["seeds"] = len(matrices)
     if len(matrices) > 1:
-        result |= {"std": _std(last), "best_std": _std(best)}
+        result |= {"std" if name == "acc" else f"{name}_std": _std(values) for name, values in found.items()}
     return result
 
 
 def best_epoch(rows: pd.DataFrame) -> dict[str, float]:
-    """Test accuracies at the best tested epoch of one seed, with that epoch.
+    """Test accuracies at the epoch of one seed that is the best on the test images, with that epoch."""
+    return tested_at(rows, _highest(rows, "test_all"))
 
-    Where the head was made after the representation, among its rows alone: the representation's head is another method.
+
+def selected_epoch(held: pd.DataFrame) -> float:
+    """The epoch of one seed that is the best on held-out training images; of equals the first.
+
+    held: columns part, epoch, held_all of the history alone, so that nothing of the test images can choose.
     """
-    heads = rows[rows.part == "head"]
-    tested = (rows if heads.empty else heads).dropna(subset="test_all")
-    row = tested.loc[tested.test_all.idxmax()]
+    return _highest(held, "held_all")
+
+
+def tested_at(rows: pd.DataFrame, epoch: float) -> dict[str, float]:
+    """Test accuracies of one seed at an epoch of the method's own, with that epoch."""
+    own = _own(rows)
+    row = own[own.epoch == epoch].iloc[0]
     accuracies = {group: float(row[f"test_{group}"]) for group in GROUPS if pd.notna(row[f"test_{group}"])}
     return {**accuracies, "epoch": float(row.epoch)}
+
+
+def _highest(rows: pd.DataFrame, column: str) -> float:
+    measured = _own(rows).dropna(subset=column)
+    return float(measured.epoch[measured[column].idxmax()])
+
+
+def _own(rows: pd.DataFrame) -> pd.DataFrame:
+    """The epochs of the method itself: where the head was made after the representation, that head's alone, for the
+    representation's head is another method."""
+    heads = rows[rows.part == "head"]
+    return rows if heads.empty else heads
 
 
 def last_epochs(history: pd.DataFrame, count: int = 10) -> dict[str, float] | None:

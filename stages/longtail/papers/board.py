@@ -16,8 +16,9 @@ from stages.longtail.comparison.results import Result
 from stages.longtail.configuration.composition import compose
 from stages.longtail.evaluation import intervals
 from stages.longtail.evaluation.rounding import text
-from stages.longtail.files.artifacts import write_text
+from stages.longtail.files.artifacts import read_json, write_text
 from stages.longtail.papers import requested_runs
+from stages.longtail.papers.results import HELD_OUT, SELECTIONS
 
 BASE = "joint"
 HEAD = """\
@@ -35,6 +36,7 @@ compares any two, paired.
 def write(papers: Path, names: list[str], conf: Path) -> None:
     """Write BOARD.md from the results of these papers, folders below `papers`."""
     found: dict[tuple[str, str], dict[str, Result]] = {}
+    selected: dict[str, float] = {}
     for paper in names:
         for name, request in requested_runs.read(papers / paper).items():
             folder = papers / paper / "metrics" / name
@@ -43,13 +45,17 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
             sections = compose(requested_runs.overrides_of(papers / paper, request), conf)
             method = " ".join([sections["method"], *(c for c in request.changes if not c.startswith("method="))])
             place = sections["protocol"]["name"], subset(sections)
-            found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))
+            result = found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))
+            chosen = read_json(folder / "metrics.json").get("selected")
+            if chosen:
+                selected[result.name] = chosen["all"]
     parts = [
-        f"## `{protocol}`, {where}\n\n{_table(runs).to_markdown(index=False, disable_numparse=True)}"
+        f"## `{protocol}`, {where}\n\n{_table(runs, selected).to_markdown(index=False, disable_numparse=True)}"
         for (protocol, where), runs in sorted(found.items())
         if BASE in runs and len(runs) > 1
     ]
-    write_text(papers / "BOARD.md", "\n\n".join([HEAD.rstrip(), *parts]) + "\n")
+    head = HEAD + (HELD_OUT if selected else "")
+    write_text(papers / "BOARD.md", "\n\n".join([head.rstrip(), *parts]) + "\n")
 
 
 def subset(sections: dict[str, Any]) -> str:
@@ -60,8 +66,11 @@ def subset(sections: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _table(runs: dict[str, Result]) -> pd.DataFrame:
-    """Columns method, seeds, all, many, medium, few, difference. runs: by method, `joint` among them."""
+def _table(runs: dict[str, Result], selected: dict[str, float]) -> pd.DataFrame:
+    """Columns method, seeds, all, many, medium, few, difference and, where there is one, best held-out epoch.
+
+    runs: by method, `joint` among them; selected: accuracy at the best held-out epoch, by the result's name.
+    """
     scored = {name: intervals.of_run(run.predicted, run.labels, run.shots) for name, run in runs.items()}
     rows = []
     for name in sorted(scored, key=lambda name: -scored[name]["all"].mean):
@@ -77,8 +86,10 @@ def _table(runs: dict[str, Result]) -> pd.DataFrame:
             shown = text(apart.difference, 1, sign=True)
             clear = apart.low > 0 or apart.high < 0
             row["difference"] = f"{f'**{shown}**' if clear else shown} ({_range(apart.low, apart.high, sign=True)})"
+        if runs[name].name in selected:
+            row[SELECTIONS["selected"]] = text(selected[runs[name].name], 1)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("-")
 
 
 def _range(low: float, high: float, sign: bool = False) -> str:

@@ -23,6 +23,7 @@ def table(
     """Markdown. metrics, more: the two metrics files; where, published: see published.cell; changed: see
     preset.deviations."""
     of_seeds = more.get("ci95_seeds", {})
+    selected, selected_std = metrics.get("selected", {}), metrics.get("selected_std", {})
     rows = []
     for group in GROUPS:
         if group in metrics["acc"]:
@@ -37,6 +38,7 @@ def table(
                     "95%, test images": _interval(more["ci95_images"][group]),
                     **({"95%, seeds": _interval(of_seeds[group])} if of_seeds else {}),
                     "best test epoch": _pm(metrics["best"][group], metrics.get("best_std", {}).get(group)),
+                    **({"best held-out epoch": _pm(selected[group], selected_std.get(group))} if selected else {}),
                     "published": "-" if printed is None else text(printed, 1),
                     "last - published": "-" if printed is None else text(last - printed, 1, sign=True),
                 }
@@ -53,7 +55,13 @@ def table(
         f"many-shot above {split.many}, few-shot below {split.few}.",
         f"Protocol `{protocol.name}`: {protocol.backbone}, {protocol.epochs} epochs, batch {protocol.batch_size}. "
         f"Seeds {', '.join(map(str, params.seeds))}. The last epoch is the result; the best test epoch is chosen by "
-        "looking at the test set, and stands here because published code often prints it.",
+        "looking at the test set, and stands here because published code often prints it."
+        + (
+            f" The best held-out epoch is chosen by {split.holdout} training images of each class that were set aside, "
+            "and by no test image."
+            if selected
+            else ""
+        ),
         "95%, test images: the interval of the last epoch's accuracy from resamples of the test images of each class, "
         "the trained networks being what they are. "
         + (

@@ -68,8 +68,13 @@ def _variants(cells: pd.DataFrame, folder: Path) -> str:
                 lines.append({"run": f"`{name}`", "changes": changes, "published": "", **_accuracies(runs[name])})
     if not lines:
         return ""
-    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
-    return f"{table}\n\nA run of a table with some parameters changed, which no table has. Top-1 accuracy, percent."
+    frame = pd.DataFrame(lines)
+    explained = f" {results.HELD_OUT}"
+    if (frame[results.SELECTIONS["selected"]] == "-").all():
+        frame, explained = frame.drop(columns=results.SELECTIONS["selected"]), ""
+    table = frame.to_markdown(index=False, disable_numparse=True)
+    words = "A run of a table with some parameters changed, which no table has. Top-1 accuracy, percent."
+    return f"{table}\n\n{words}{explained}"
 
 
 def _analyses(folder: Path) -> str:
@@ -83,10 +88,11 @@ def _analyses(folder: Path) -> str:
 
 
 def _accuracies(run: results.Run | None) -> dict[str, str]:
-    """last and best epoch, mean ± standard deviation over seeds; the groups by the last epoch."""
+    """By each rule, mean ± standard deviation over seeds; the groups by the last epoch."""
     metrics = run.metrics if run else {}
     shown = {}
-    for head, name, key in (("last epoch", "acc", "std"), ("best test epoch", "best", "best_std")):
+    for which, head in results.SELECTIONS.items():
+        name, key = ("acc", "std") if which == "last" else (which, f"{which}_std")
         value, deviation = metrics.get(name, {}).get("all"), metrics.get(key, {}).get("all")
         text = "-" if value is None else rounding.text(value, 1)
         text += "" if deviation is None else f" ± {rounding.text(deviation, 1)}"

@@ -13,7 +13,6 @@ from stages.longtail.papers import results
 
 # What tells two cells of a row apart; those that vary in a table head its columns.
 HEADERS = ["dataset", "profile", "ratio", "backbone", "epochs", "measure", "group"]
-SELECTIONS = {"last": "last epoch", "best": "best test epoch"}
 
 
 def write(paper: str, cells: pd.DataFrame, folder: Path) -> None:
@@ -37,7 +36,7 @@ def markdown(paper: str, number: int, cells: pd.DataFrame, grid: pd.DataFrame) -
 
 
 def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Columns and rows as printed, but that rows which were run come first, each by its last and best test epoch."""
+    """Columns and rows as printed, but that rows which were run come first, each by every rule that it has."""
     heads = [name for name in HEADERS if (cells.groupby("row", sort=False)[name].nunique(dropna=False) > 1).any()]
     cells = cells.assign(column=[_column(cell, heads) for _, cell in cells.iterrows()])
     columns = cells.column.unique()
@@ -45,7 +44,7 @@ def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
     rows = sorted(cells.groupby("row", sort=False), key=lambda one: bool(one[1]["last"].isna().all()))
     for row, mine in rows:
         ran = mine["last"].notna().any()
-        for which, name in SELECTIONS.items() if ran else [("last", "")]:
+        for which, name in results.rules(mine).items() if ran else [("last", "")]:
             shown = {cell.column: text(cell, which) for _, cell in mine.iterrows()}
             lines.append({"row": row, "reproduced": name, **{column: shown.get(column, "") for column in columns}})
     return pd.DataFrame(lines)
@@ -88,7 +87,8 @@ def caption(cells: pd.DataFrame) -> str:
         "of a fraction, or a tenth of the number. `-`: not run yet; a number alone in brackets: copied by the paper "
         "from elsewhere, a method that is not ours, or one that needs weights that are not at hand.",
         "The last epoch is the result. The best test epoch is chosen by looking at the test set, seed by seed; it "
-        "stands here because papers seldom say which of the two they print.",
+        "stands here because papers seldom say which of the two they print."
+        + (f" {results.HELD_OUT}" if "selected" in results.rules(cells) else ""),
     ]
     if len(run):
         counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -100,6 +100,8 @@ def caption(cells: pd.DataFrame) -> str:
 
 def tidy(cells: pd.DataFrame) -> pd.DataFrame:
     """A line a cell."""
-    names = ["row", "run", *HEADERS, "variant", "value", *results.MEASURED, "seeds"]
+    rules = results.rules(cells)
+    measured = [name for which in rules for name in (which, f"{which}_std")]
+    names = ["row", "run", *HEADERS, "variant", "value", *measured, "seeds"]
     frame = cells[names].rename(columns={"value": "published"}).round(6)
-    return frame.assign(**{f"{which}_within": results.within(cells, which) for which in SELECTIONS})
+    return frame.assign(**{f"{which}_within": results.within(cells, which) for which in rules})

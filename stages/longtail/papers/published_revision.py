@@ -28,6 +28,8 @@ from stages.longtail.prediction.accuracy import GROUPS
 IDENTITY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "published"),
             ("EMAIL", "published@invalid"), ("DATE", "2000-01-01T00:00:00Z"))}  # fmt: skip
 
+RULES = ("acc", "best", "selected")  # sections of metrics.json: the paper's number stands beside each that a run has
+
 
 def write(name: str, reports: Path, conf: Path, current: Path) -> list[str]:
     """Tag the revision. Returns lines for the person: what was tagged, or near numbers where there is no exact one."""
@@ -45,7 +47,7 @@ def write(name: str, reports: Path, conf: Path, current: Path) -> list[str]:
     where, numbers = published.cell(own, papers, conf)
     metrics = reports / "metrics.json"
     if metrics.is_file():
-        values = {"acc": numbers, "best": numbers}
+        values = dict.fromkeys(RULES, numbers)
         files[metrics] = laid_over(read_json(metrics), values)
     if where:
         lines.append(f"{metrics}: {where}")
@@ -68,7 +70,7 @@ def of_paper(folder: Path, printed: pd.DataFrame) -> dict[Path, str]:
         values: dict[str, Any] = {}
         for _, cell in of_run.get(path.parent.name, printed.iloc[:0]).iterrows():
             if cell.measure == "top1" and cell.group in GROUPS and cell.value > 1:
-                for which in ("acc", "best"):
+                for which in RULES:
                     values.setdefault(which, {}).setdefault(cell.group, cell.value)
             elif cell.measure == "top5":
                 values.setdefault("top5", {}).setdefault(cell.group, cell.value)

@@ -17,7 +17,10 @@ from stages.longtail.files.artifacts import read_csv
 from stages.longtail.papers import plan, published
 from stages.longtail.prediction.accuracy import GROUPS
 
-MEASURED = ["last", "last_std", "best", "best_std"]
+# The three rules by which an epoch stands for a run, by the columns that have its numbers, as tables name them.
+SELECTIONS = {"last": "last epoch", "best": "best test epoch", "selected": "best held-out epoch"}
+HELD_OUT = "The best held-out epoch is chosen by training images that were set aside, and by no test image."
+MEASURED = [name for which in SELECTIONS for name in (which, f"{which}_std")]
 FRACTIONS = ("bias2", "variance", "total_error")
 
 
@@ -50,7 +53,7 @@ def _json(path: Path) -> dict[str, Any]:
 def cells(folder: Path, conf: Path) -> pd.DataFrame:
     """The published cells of the paper whose folder this is.
 
-    Added are the columns run, last, last_std, best, best_std, seeds, tolerance and schedule. run is '' where no preset
+    Added are the columns run, those of MEASURED, seeds, tolerance and schedule. run is '' where no preset
     runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit, NaN where nothing was run
     or measured.
     """
@@ -84,11 +87,11 @@ def _protocol(path: Path) -> dict[str, Any]:
 
 
 def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
-    """last, last_std, best, best_std of one cell, those that the run has."""
+    """Of the columns of MEASURED, those that the run has for one cell."""
     metrics, group = run.metrics, cell.group
     if cell.measure == "top1" and group in GROUPS:
         scale = 0.01 if cell.variant.endswith(published.FRACTION) else 1
-        kinds = {"last": "acc", "last_std": "std", "best": "best", "best_std": "best_std"}
+        kinds = dict(zip(MEASURED, MEASURED, strict=True)) | {"last": "acc", "last_std": "std"}
         values = {ours: metrics.get(kind, {}).get(group) for ours, kind in kinds.items()}
         return {ours: None if value is None else scale * value for ours, value in values.items()}
     if cell.measure == "top5":
@@ -110,10 +113,18 @@ def tolerance(cell: pd.Series) -> float:
 
 
 def within(frame: pd.DataFrame, which: str) -> pd.Series:
-    """True where |ours - published| <= max(tolerance, 2 std), False where not, NA where not run. which: last, best."""
+    """True where |ours - published| <= max(tolerance, 2 std), False where not, NA where not run.
+
+    which: of SELECTIONS.
+    """
     limit = frame[["tolerance"]].assign(std=2 * frame[f"{which}_std"]).max(axis=1)
     difference = (frame[which] - frame.value).abs()
     return (difference <= limit + 1e-9).astype("boolean").where(frame[which].notna())
+
+
+def rules(cells: pd.DataFrame) -> dict[str, str]:
+    """SELECTIONS, without the held-out epoch where no run of these has one."""
+    return {which: name for which, name in SELECTIONS.items() if which != "selected" or cells[which].notna().any()}
 
 
 def between(frame: pd.DataFrame) -> pd.Series:

@@ -26,7 +26,7 @@ def counts(cells: pd.DataFrame) -> dict[str, object]:
         "runs": f"{len(run.groupby(RUN))} of {len(runnable.groupby(RUN))}",
         "numbers": f"{len(run)} of {len(runnable)}",
     }
-    for which, epoch in (("last", "last epoch"), ("best", "best test epoch")):
+    for which, epoch in results.rules(run).items():
         inside = results.within(run, which)
         difference = (accuracy[which] - accuracy.value).dropna().abs()
         mean = f", {rounding.text(difference.mean(), 1)} apart" if len(difference) else ""
@@ -39,7 +39,7 @@ def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:
     rows = [{"paper": f"[{paper}]({paper}/README.md)", **counts(cells)} for paper, cells in papers.items()]
     every = pd.concat([cells.assign(paper=paper) for paper, cells in papers.items()], ignore_index=True)
     rows.append({"paper": "all", **counts(every)})
-    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    table = pd.DataFrame(rows).fillna("-").to_markdown(index=False, disable_numparse=True)
     between = results.between(every[every.run != ""].drop_duplicates(NUMBER))
     above, of = int(between.sum()), int(between.notna().sum())
     tables = sum(cells.table.nunique() for cells in papers.values())

@@ -31,7 +31,7 @@ def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray
 
     One RandomState(seed) shuffles the indices of each class in turn and the first n_i are kept: the draw of the public
     code of Cao et al., which most papers share. Held-out images are the last of each shuffled class, and leave less for
-    an n_max that is null: a subset with a hold-out is not the papers', it is there to choose tau on.
+    an n_max that is null: a subset with a hold-out is not the papers', it is there to choose by.
     """
     sizes = np.bincount(labels, minlength=len(names))
     available = sizes - split.holdout

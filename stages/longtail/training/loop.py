@@ -34,7 +34,7 @@ class Training:
     """One seed on its way through a phase: make it, then go through its `epochs`.
 
     network, momentum (tensors by name), epoch (how many are done) and history (a dict for each: epoch, lr, loss,
-    train_acc, test_*) are the seed's state; everything else stays the same from epoch to epoch.
+    train_acc, test_*, held_*) are the seed's state; everything else stays the same from epoch to epoch.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Training:
         """Train to the end of the phase. Gives each epoch's row of the history when it is finished.
 
         Args:
-            test: accuracies of the network, percent by group.
+            test: accuracies of the network, percent, by their names in the history.
             test_every: epochs from one test to the next; the last epoch of the run is tested as well.
         Raises:
             UserError: a loss or a weight is not finite; that epoch is not given.
@@ -99,7 +99,7 @@ class Training:
             tests = self.epoch % test_every == 0 or self.epoch == self.phase.last
             with nullcontext() if self.tested else ONE_AT_A_TIME:
                 if tests:
-                    row |= {f"test_{group}": value for group, value in test(self.network).items()}
+                    row |= test(self.network)
                 if self.regularity:
                     self.regularity.count(self.network)
                 if self.observation:

@@ -26,6 +26,7 @@ class Progress:
     def epoch(self, row: dict[str, Any]) -> None:
         """Tell of a finished epoch: its row of the history."""
         test = f", test {row['test_all']:.1f}" if "test_all" in row else ""
+        test += f", held out {row['held_all']:.1f}" if "held_all" in row else ""
         done, seconds = row["epoch"] - self.first, time.perf_counter() - self.begin
         speed = f"{done * self.images / seconds:.0f} images/s"
         text = f"loss {row['loss']:.3f}, train {row['train_acc']:.1f}{test}, {speed}"

@@ -16,6 +16,7 @@ from stages.longtail.training import checkpoint
 from stages.longtail.training.checkpoint import State
 
 HISTORY = ["seed", "part", "epoch", "lr", "loss", "train_acc", *(f"test_{group}" for group in accuracy.GROUPS)]
+HELD = [f"held_{group}" for group in accuracy.GROUPS]  # beside these where training images are held out
 
 
 class Record:
@@ -65,4 +66,5 @@ class Record:
         write_json(manifest_path or self.out / "manifest.json", took)
 
     def _write_history(self, rows: list[dict[str, Any]]) -> None:
-        write_csv(self.out / "history.csv", pd.DataFrame(rows, columns=HISTORY))
+        columns = HISTORY + (HELD if any(HELD[0] in row for row in rows) else [])
+        write_csv(self.out / "history.csv", pd.DataFrame(rows, columns=columns))

@@ -68,6 +68,7 @@ class Session:
             raise UserError(f"protocol.backbone is resnet12, which needs images of 16 pixels a side, not {side}")
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
+        state.update(subset.held.tobytes())  # none, and so the key of a run without, unless split.holdout
         session = cls(
             params,
             compute,
@@ -104,10 +105,16 @@ class Session:
     def architecture(self) -> Architecture:
         return architecture(self.params.protocol, self.params.representation, self.channels, len(self.subset.classes))
 
-    def test_accuracy(self, network: Network) -> dict[str, float]:
-        predictions = predict.predict(network, self.test, self.compute, parallel_seeds.check)
-        matrix = predict.confusion(predictions, self.test.labels, len(self.subset.classes))
-        return accuracy.by_group(accuracy.per_class(matrix), self.subset.shots)
+    def accuracies(self, network: Network) -> dict[str, float]:
+        """Percent: test_all, test_many... and, where training images are held out, held_all, held_many... of these."""
+        divisions = {"test": self.test} | ({"held": self.held} if len(self.held) else {})
+        result: dict[str, float] = {}
+        for name, images in divisions.items():
+            predictions = predict.predict(network, images, self.compute, parallel_seeds.check)
+            matrix = predict.confusion(predictions, images.labels, len(self.subset.classes))
+            groups = accuracy.by_group(accuracy.per_class(matrix), self.subset.shots)
+            result |= {f"{name}_{group}": value for group, value in groups.items()}
+        return result
 
     def trajectory(self) -> str:
         """The key of the representation's recipe, whatever the epoch at which it stops.
@@ -202,7 +209,7 @@ class Session:
         )
         to_train = phase.auxiliary.streams * (total - done)
         with Progress(name, first, phase.stop, to_train) as progress, closing(training), closing(scratch):
-            for row in training.epochs(self.test_accuracy, runtime.test_every):
+            for row in training.epochs(self.accuracies, runtime.test_every):
                 scratch.keep(training.state(), stage_ends=training.epoch == phase.stop)
                 self.record.epoch(seed, training.history)
                 progress.epoch(row)

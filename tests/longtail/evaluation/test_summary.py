@@ -65,6 +65,31 @@ def test_untested_epochs_are_passed_over_and_the_earliest_of_equals_is_taken():
     assert summary.best_epoch(rows)["epoch"] == 2
 
 
+def with_held(rows, *held):
+    return rows.assign(held_all=held)
+
+
+def test_selected_is_the_test_accuracy_at_the_epoch_that_is_best_on_held_out_images():
+    got = summary.metrics([FIRST], with_held(PLAIN, 50.0, 40.0, 51.0), SHOTS)
+    assert got["selected"] == {"all": 55, "many": 90, "few": 20, "epoch": 3}
+    assert got["best"]["epoch"] == 2 and "selected" not in summary.metrics([FIRST], PLAIN, SHOTS)
+
+
+def test_each_seed_chooses_its_own_epoch():
+    other = history(("represent", 1, 70.0, 50.0), ("represent", 2, 65.0, 60.0), seed=1)
+    rows = joined(with_held(PLAIN, 1.0, 2.0, 3.0), with_held(other, 2.0, 1.0))
+    got = summary.metrics([FIRST, SECOND], rows, SHOTS)
+    assert got["selected"] == {"all": 62.5, "many": 90, "few": 35, "epoch": 2}
+    assert got["selected_std"]["all"] == pytest.approx(112.5**0.5, abs=1e-4)
+
+
+def test_the_first_of_equals_is_selected_and_only_among_a_new_heads_own_epochs():
+    rows = joined(
+        with_held(PLAIN, 9.0, 9.0, 9.0), with_held(history(("head", 4, 50.0, 3.0), ("head", 5, 52.0, 1.0)), 8, 8)
+    )
+    assert summary.selected_epoch(rows[["part", "epoch", "held_all"]]) == 4
+
+
 def long(part, first, last, start=0.0, seed=0):
     return history(*((part, epoch, start + epoch, 10.0) for epoch in range(first, last + 1)), seed=seed)
 

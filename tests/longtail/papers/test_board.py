@@ -19,7 +19,7 @@ def result(name: str, right: int) -> Result:
 
 def test_methods_are_ranked_and_told_apart_from_joint_only_where_they_are() -> None:
     runs = {name: result(name, right) for name, right in (("joint", 60), ("mfw", 80), ("crt", 61), ("lws", 50))}
-    table = board._table(runs).set_index("method")
+    table = board._table(runs, {}).set_index("method")
     assert list(table.index) == ["`mfw`", "`crt`", "`joint`", "`lws`"]
     assert table.loc["`mfw`", "all"].startswith("80.0 (") and table.loc["`mfw`", "medium"] == "80.0"
     assert table.loc["`joint`", "difference"] == "-" and "few" not in table
@@ -29,3 +29,8 @@ def test_methods_are_ranked_and_told_apart_from_joint_only_where_they_are() -> N
         table.loc["`crt`", "difference"].startswith("+1.0 (0.0 to ") or "(+0.0 to " in table.loc["`crt`", "difference"]
     )
     assert table.loc["`lws`", "difference"].startswith("**-10.0** (-")
+
+
+def test_the_held_out_epoch_has_a_column_where_a_run_has_one() -> None:
+    table = board._table({name: result(name, 60) for name in ("joint", "mfw")}, {"mfw": 61.24}).set_index("method")
+    assert table["best held-out epoch"].to_dict() == {"`mfw`": "61.2", "`joint`": "-"}

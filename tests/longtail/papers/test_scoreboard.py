@@ -14,8 +14,9 @@ from stages.longtail.papers import scoreboard, scoreboard_figure
 
 def cells(*rows: tuple[object, ...], paper: str = "toy") -> pd.DataFrame:
     names = ["table", "run", "value", "last", "last_std", "best"]
-    fixed = {"paper": paper, "group": "all", "measure": "top1", "best_std": float("nan"), "tolerance": 1.0}
-    return pd.DataFrame(rows, columns=names).assign(**fixed)
+    fixed = {"paper": paper, "group": "all", "measure": "top1", "tolerance": 1.0}
+    unknown = dict.fromkeys(("best_std", "selected", "selected_std"), float("nan"))
+    return pd.DataFrame(rows, columns=names).assign(**fixed, **unknown)
 
 
 NAN = float("nan")
@@ -35,6 +36,15 @@ def test_what_tables_repeat_counts_once() -> None:
         "within, last epoch": "1 of 2, 2.8 apart",  # (0.5 + 5) / 2, half-way away from zero
         "within, best test epoch": "1 of 2, 2.0 apart",
     }
+
+
+def test_the_held_out_epoch_is_counted_where_a_run_has_one(tmp_path: Path) -> None:
+    held = TWICE.assign(selected=[70.0, 70.0, NAN, NAN, NAN])
+    assert scoreboard.counts(held)["within, best held-out epoch"] == "1 of 1, 0.0 apart"
+    scoreboard.write({"toy": held, "other": TWICE}, tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    other = next(line for line in page.splitlines() if "[other]" in line)
+    assert "best held-out epoch" in page and other.split("|")[-2].strip() == "-"
 
 
 def test_runs_of_two_papers_that_share_a_name_are_two(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_the_seed_the_stream_and_the_epoch_decide_the_draws():
 def test_tests_come_every_so_many_epochs_and_at_the_schedules_last_and_leave_training_alone(epochs, tested):
     def test(network):
         network.eval()
-        return {"all": 50.0, "few": 10.0}
+        return {"test_all": 50.0, "test_few": 10.0}
 
     settings = phase(epochs=epochs, stop=5)
     run, untested = begin(settings), begin(settings)
