@@ -8,6 +8,13 @@
 
 A run is entered into reports/papers/<paper>/params.yaml, from which DVC makes its stages, and run by
 `dvc --cd reports/papers repro`. --set asks for a variant of a run, which no table has but the paper's page shows.
+
+Many runs at once, on the GPUs of this machine or on a cluster (docs/scale.md):
+
+    python -m stages.launch switching 'cifar10-*' --on local --gpus 0,1
+    python -m stages.launch switching 'cifar10-*' --on slurm --at-once 16 --slurm partition=gpu time=240 gpus_per_node=1
+    python -m stages.launch switching --status                     a line for each of these runs
+    python -m stages.launch switching --record                     results and checksums of what is done by now
 """
 
 from __future__ import annotations
@@ -15,7 +22,9 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
+from stages.longtail.cluster import campaign
 from stages.longtail.configuration import cells
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
@@ -28,38 +37,84 @@ def seeds(text: str) -> list[int]:
     return sorted({int(number) for number in text.split(",")})
 
 
-def main() -> None:
+def option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text}: expected key=value, such as partition=gpu; runs go before --slurm")
+    return key.replace("-", "_"), int(value) if value.isdigit() else value
+
+
+def number(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of jobs, at least 1")
+    return int(text)
+
+
+def parse() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paper", nargs="?", help="such as switching")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="names, or patterns with * and ?")
     parser.add_argument("--seeds", type=seeds, default=[], help="such as 0 or 0,1,2 (those of the plan)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="ask for a variant")
     parser.add_argument("--only-enter", action="store_true", help="leave the running to others")
+    parser.add_argument("--on", choices=("local", "slurm"), help="run several jobs at once, without DVC")
+    parser.add_argument("--at-once", type=number, help="jobs at once (as many as --gpus names, else 1; slurm: 256)")
+    parser.add_argument("--gpus", type=seeds, default=[], help="of this machine, such as 0,1: each for one job")
+    parser.add_argument("--slurm", type=option, nargs="+", default=[], metavar="KEY=VALUE", help="options of sbatch")
+    parser.add_argument("--status", action="store_true", help="tell how far the runs are that --on began")
+    parser.add_argument("--record", action="store_true", help="record those of them that are done by now")
     parser.add_argument("--list", action="store_true", help="list the paper's runs with their state")
     parser.add_argument("--update", action="store_true", help="write plans, lists and dvc.yaml of all papers again")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder (reports)")
     parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
     args = parser.parse_intermixed_args()
+    if args.update + args.list + args.status + args.record + bool(args.runs) != 1 or bool(args.paper) == args.update:
+        raise UserError(
+            "say what to do: PAPER RUN..., PAPER with one of --list, --status and --record, or --update (--help has "
+            "examples)"
+        )
+    if not args.runs and (args.seeds or args.set or args.only_enter or args.on):
+        raise UserError("--seeds, --set, --only-enter and --on go with PAPER RUN...")
+    if (args.at_once and not args.on) or (args.gpus and args.on != "local") or (args.slurm and args.on != "slurm"):
+        raise UserError("--at-once goes with --on, --gpus with --on local, --slurm with --on slurm")
+    if args.only_enter and args.on:
+        raise UserError("--only-enter runs nothing, --on does: one of them")
+    return args
+
+
+def main() -> None:
+    args = parse()
     papers = args.reports / cells.PAPERS.name
-    if args.update + args.list + bool(args.runs) != 1 or bool(args.paper) == args.update:
-        raise UserError("say what to do: PAPER RUN..., PAPER --list, or --update (--help has examples)")
-    if not args.runs and (args.seeds or args.set or args.only_enter):
-        raise UserError("--seeds, --set and --only-enter go with PAPER RUN...")
     if args.update:
         for line in launching.update(papers, args.conf):
             print(line)
         return
     folder = launching.folder_of(papers, args.paper)
-    if args.list:
-        print("\n".join(launching.listing(folder)))
+    if args.list or args.status:
+        print("\n".join(launching.listing(folder) if args.list else campaign.told(papers, args.paper)))
         return
-    requests = launching.wanted(folder, args.runs, args.seeds, args.set)
-    requested_runs.enter(folder, requests, args.conf)
-    names = [request.name for request in requests]
-    print(f"{folder / 'params.yaml'} has {', '.join(names)}", flush=True)
-    if args.only_enter:
-        return
-    failed = launching.run(papers, args.paper, names)
+    failed: dict[str, str] = {}
+    if args.runs:
+        requests = launching.wanted(folder, args.runs, args.seeds, args.set)
+        requested_runs.enter(folder, requests, args.conf)
+        names = [request.name for request in requests]
+        print(f"{folder / 'params.yaml'} has {', '.join(names)}", flush=True)
+        if args.only_enter:
+            return
+        if args.on == "slurm":
+            lines = campaign.on_slurm(papers, args.paper, names, args.conf, args.at_once or 256, dict(args.slurm))
+            print("\n".join(lines) or "nothing to submit")
+            return
+        if args.on == "local":
+            gpus = [str(gpu) for gpu in args.gpus] or [""]
+            slots = [gpus[one % len(gpus)] for one in range(args.at_once or len(gpus))]
+            failed = campaign.on_this_machine(papers, args.paper, names, args.conf, slots)
+        else:
+            failed = dict.fromkeys(launching.run(papers, args.paper, names), "")
+    if args.record or args.on:
+        recorded, refused = campaign.record(papers, args.paper, args.conf)
+        print("\n".join([*(f"recorded {stage}" for stage in recorded), *refused]) or "nothing new to record")
+        failed |= dict.fromkeys(refused, "")
     tables_command.write(papers, [args.paper], args.conf)
     print("\n".join(published_revision.write("published", args.reports, args.conf, Path("params.yaml"))))
     if failed:

@@ -21,9 +21,9 @@ from stages.longtail.papers import other_machine
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("send", "pack", "take"), help="pack is what run.sh calls after each run")
+    parser.add_argument("what", choices=("send", "pack", "take"), help="pack is what run.sh calls after each job")
     parser.add_argument("folder", type=Path, help="where parameters and results travel")
-    parser.add_argument("runs", nargs="*", help="runs that were asked for (all that have no results)")
+    parser.add_argument("runs", nargs="*", help="that were asked for (all that have no results); of pack: jobs")
     parser.add_argument("--paper", default="", help="such as switching")
     parser.add_argument("--papers", type=Path, default=cells.PAPERS, help=f"folder ({cells.PAPERS})")
     parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
@@ -32,9 +32,9 @@ def main() -> None:
         names = other_machine.send(args.folder, args.paper, args.runs, args.papers, args.conf)
         print(f"{args.folder}: {', '.join(names)}")
     elif args.what == "pack":
-        other_machine.pack(args.folder, args.runs, args.papers)
+        other_machine.pack(args.folder, args.runs)
     else:
-        print("\n".join(other_machine.take(args.folder, args.papers, args.conf)))
+        print("\n".join(other_machine.take(args.folder, args.papers, args.conf)) or "nothing new")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def refusals(here: Path, folder: Path, run: str) -> None:
         finally:
             path.write_text(text)
 
-    results, name = folder / "results" / run, f"toy-{run}-run.yaml"
+    results, name = folder / "results" / run, f"run-{run}.yaml"
     refused(folder / f"params/{name}", "backbone: resnet8", "backbone: resnet20", name, "was changed")
     requests = here / "reports/papers/toy/params.yaml"
     recipe = yaml.safe_load(requests.read_text())["runs"][run]["recipe"]
@@ -48,8 +48,9 @@ def refusals(here: Path, folder: Path, run: str) -> None:
     refused(here / "conf/protocol/toy.yaml", "epochs: 3", "epochs: 4", "no longer composes to the recipe")
     refused(results / "metrics.json", '"seeds": 1', '"seeds": 2', run, "seeds")
     refused(results / "history.csv", "0,head,13,", "0,head,14,", run, "epochs")
-    made = json.loads((folder / "checksums.json").read_text())["reports/papers/data/raw/digits/meta.json"]["md5"]
-    refused(folder / "checksums.json", made, "0" * 32, "meta.json is not the file")
+    done = folder / "done/download-digits.json"
+    made = json.loads(done.read_text())["checksums"]["reports/papers/data/raw/digits/meta.json"]["md5"]
+    refused(done, made, "0" * 32, "meta.json is not the file")
 
 
 @pytest.mark.timeout(900)  # a dozen processes that import torch
@@ -69,13 +70,13 @@ def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
     trip = tmp_path / "elsewhere" / folder
     script = (trip / "run.sh").read_text()
     assert "dvc" not in script and script.count("stages.represent") == 1, "the representation is shared"
-    broken = trip / f"params/toy-{FIRST}-run.yaml"
+    broken = trip / f"params/run-{FIRST}.yaml"
     whole = broken.read_text()
     broken.write_text("")
     assert f"failed: {FIRST}" in call(there, "bash", f"{trip}/run.sh", check=False), (
         "the other one is done all the same"
     )
-    assert (there / f"reports/papers/toy/metrics/{run}/metrics.json").is_file()
+    assert (trip / f"results/{run}/metrics.json").is_file()
     broken.write_text(whole)
     stopped = subprocess.Popen(["bash", f"{trip}/run.sh"], cwd=there, env=ENV, start_new_session=True)
     while not stage_runs(stopped.pid):

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from stages.longtail.configuration import cells
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import other_machine
+from stages.longtail.papers import recording
 from stages.longtail.papers.experiment_params import Experiment
 
 PAPERS = ROOT / "reports/papers"
@@ -22,8 +22,8 @@ def test_a_head_that_is_not_trained_adds_no_epoch(tmp_path: Path) -> None:
     shutil.copytree(PAPERS / "procrustean/metrics" / RUN, folder)
     cell = cells.find(f"procrustean/{RUN}", "data/classifier", PAPERS)
     params = Experiment.of(cell.sections(ROOT / "conf"))
-    other_machine._results(folder, params)
+    recording._results(folder, [], params)
     *rows, _, last = (folder / "history.csv").read_text().splitlines(keepends=True)
     (folder / "history.csv").write_text("".join([*rows, last]))
     with pytest.raises(UserError, match="199 epochs, its recipe 200"):
-        other_machine._results(folder, params)
+        recording._results(folder, [], params)

@@ -1,0 +1,142 @@
+"""Runs that launch hands to a pool on this machine or to a cluster, and records afterwards.
+
+Jobs run plain commands and never DVC, whose locks know one machine alone: one process records what they leave.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages.longtail.cluster import attempts, slurm, status
+from stages.longtail.cluster.attempts import Attempt
+from stages.longtail.cluster.local_pool import LocalPool
+from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
+from stages.longtail.papers import jobs, recording
+from stages.longtail.papers.jobs import Job
+
+ABSENT = ("deleted", "not in cache")  # what DVC says of recorded files that are not on this machine
+
+
+def folder_of(papers: Path, paper: str) -> Path:
+    """The folder of a paper's jobs, among its files that are not in git."""
+    return papers / paper / "data/jobs"
+
+
+def on_this_machine(papers: Path, paper: str, names: list[str], conf: Path, slots: list[str]) -> dict[str, str]:
+    """Carry out the jobs of these runs, so many at once as there are slots (see LocalPool). Returns the errors."""
+    folder = folder_of(papers, paper)
+    with _alone(folder):
+        todo = _order(folder, papers, paper, names, conf)
+        return LocalPool(folder, slots).run(todo)
+
+
+def on_slurm(
+    papers: Path, paper: str, names: list[str], conf: Path, at_once: int, options: dict[str, Any]
+) -> list[str]:
+    """Submit the jobs of these runs; see slurm.submit. Returns a line for each array."""
+    folder = folder_of(papers, paper)
+    with _alone(folder):
+        todo = _order(folder, papers, paper, names, conf)
+        return slurm.submit(folder, paper, todo, at_once, options) if todo else []
+
+
+def record(papers: Path, paper: str, conf: Path) -> tuple[list[str], list[str]]:
+    """Record what is there by now. Returns the stages, and what is wrong with those that are not recorded."""
+    refused: list[str] = []
+    recorded = recording.record(folder_of(papers, paper), papers, conf, refuse=lambda error: refused.append(str(error)))
+    return recorded, refused
+
+
+def told(papers: Path, paper: str) -> list[str]:
+    """A line for each run; see status.lines."""
+    return status.lines(folder_of(papers, paper))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process orders jobs, and one pool at a time carries them out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"jobs of {folder} are being carried out by another launch: wait for its end") from None
+        yield
+
+
+def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path) -> list[Job]:
+    """Write down the jobs of these runs beside those of earlier runs. Returns those that are to be carried out now:
+    not what DVC has recorded, what is finished, what is in the queue, or what only such jobs need."""
+    ordered = jobs.order(folder, paper, names, papers, conf)
+    recorded, here = _recorded(papers, paper, list(ordered.values()))
+    busy = slurm.queued(folder) | {name for name in ordered if attempts.read(folder, name).state == "running"}
+    known: dict[str, Job] = {}
+    todo: dict[str, Job] = {}
+
+    def settle(name: str, is_wanted: bool) -> None:
+        """A run is done once it is recorded; what comes before one must be here as well."""
+        job = ordered[name]
+        if name in here or (is_wanted and name in recorded):
+            return
+        for need in job.needs:
+            if need not in known:
+                settle(need, is_wanted=False)
+        known[name] = replace(job, needs=[need for need in job.needs if need in known])
+        if name not in busy and not _is_finished(folder, known[name], known):
+            todo[name] = known[name]
+
+    for name, job in ordered.items():
+        if job.is_run:
+            settle(name, is_wanted=True)
+    earlier = jobs.read(folder)[1] if (folder / "order.json").is_file() else {}
+    every = {**{name: job for name, job in earlier.items() if name not in known}, **known}
+    jobs.write(folder, paper, dict(sorted(every.items(), key=lambda item: item[1].wave)))
+    for name in todo:
+        before = attempts.read(folder, name)
+        if before.state in ("failed", "done"):
+            attempts.write(folder, name, Attempt("waiting", log_from=before.log_from))
+    return sorted(todo.values(), key=lambda job: job.wave)
+
+
+def _is_finished(folder: Path, job: Job, known: dict[str, Job]) -> bool:
+    """Is it finished, with the files that it would read now, and are its own still here?"""
+    sums = jobs.finished(folder, job)
+    if sums is None or not all(job.place(folder, path).is_file() for path in [*job.writes, *job.results]):
+        return False
+    made = {path: one for need in job.needs for path, one in (jobs.finished(folder, known[need]) or {}).items()}
+    return all(sums[path] == made.get(path) or jobs.checksum(Path(path)) == sums[path] for path in job.reads)
+
+
+def _recorded(papers: Path, paper: str, ordered: list[Job]) -> tuple[set[str], set[str]]:
+    """The names of jobs that DVC has recorded as they would be now, and of those whose files are here as well."""
+    targets = {job.target(papers): job.name for job in ordered}
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "status", "--json", *targets]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"dvc status failed: {done.stderr.strip() or done.stdout.strip()}")
+    changed = json.loads(done.stdout)
+    locked = set()
+    for path, prefix in ((papers / "dvc.lock", ""), (papers / paper / "dvc.lock", f"{paper}/dvc.yaml:")):
+        content = yaml_files.read(path) if path.is_file() else {}
+        locked |= {f"{prefix}{name}" for name in content.get("stages") or {}}
+    here = {name for target, name in targets.items() if target in locked and target not in changed}
+    away = {
+        name
+        for target, name in targets.items()
+        if target in locked and all(_is_absence(change) for change in changed.get(target, ()))
+    }
+    return away | here, here
+
+
+def _is_absence(change: Any) -> bool:
+    """Does DVC say of a stage only that files are not here?"""
+    return isinstance(change, dict) and all(one in ABSENT for files in change.values() for one in files.values())

@@ -1,0 +1,106 @@
+"""One job, carried out wherever it was put: its commands, one after the other, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages.longtail.cluster import attempts
+from stages.longtail.cluster.attempts import Attempt
+from stages.longtail.console.errors import UserError
+from stages.longtail.papers import jobs
+from stages.longtail.papers.jobs import HERE, Job
+
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)  # of a stage that was told to
+
+
+class Stopped(Exception):
+    """A signal stopped the stage, which goes on after its last finished epoch when the job is carried out again."""
+
+
+def carry_out(
+    folder: Path, name: str, place: str, environment: Mapping[str, str], begun: Callable[[Any], None]
+) -> None:
+    """Carry out a job of this folder in the working directory.
+
+    Args:
+        folder, name: of the jobs, and the job's.
+        place: for the status: `local` or `slurm ID`.
+        environment: added to that of this process.
+        begun: called with the process of each command, as subprocess has it.
+    Raises:
+        Stopped: the job is to be carried out again.
+        UserError: it failed; the message is what its status says.
+    """
+    job = jobs.read(folder)[1][name]
+    before = attempts.read(folder, name)
+    if before.state == "running" and before.place != place:
+        raise UserError(f"{name} runs already, on {before.host}: {before.place}")
+    log = attempts.log_of(folder, name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    now = Attempt(
+        "running",
+        place,
+        attempts.host(),
+        os.getpid(),
+        before.resumed + (before.state in ("running", "stopped")),
+        log.stat().st_size if log.is_file() else 0,
+    )
+    attempts.write(folder, name, now)
+    try:
+        with attempts.beating(folder, name):
+            _commands(folder, job, log, environment, begun, now.log_from)
+    except UserError as error:
+        attempts.write(folder, name, replace(now, state="failed", error=" ".join(str(error).split())))
+        raise
+    except BaseException:
+        attempts.write(folder, name, replace(now, state="stopped"))
+        raise
+    attempts.write(folder, name, replace(now, state="done"))
+
+
+def _commands(
+    folder: Path,
+    job: Job,
+    log: Path,
+    environment: Mapping[str, str],
+    begun: Callable[[Any], None],
+    log_from: int,
+) -> None:
+    for need in job.needs:
+        if jobs.finished(folder, jobs.read(folder)[1][need]) is None:
+            raise UserError(f"{need} is not done, which it needs")
+    jobs.unpack(folder, job)
+    for words in job.commands:
+        stage, *options = (word.replace(HERE, str(folder), 1) for word in words)
+        with open(log, "a") as output:
+            print(f"> {stage} {' '.join(options)}", file=output, flush=True)
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"stages.{stage}", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+            )
+            begun(process)
+            code = process.wait()
+        if code in STOPPED:
+            raise Stopped
+        if code:
+            killed = f"{signal.Signals(-code).name} ended it; " if code < 0 else ""
+            raise UserError(f"{killed}{stage}: {_last_line(log, log_from)}")
+    jobs.pack(folder, job)
+
+
+def _last_line(log: Path, log_from: int) -> str:
+    """What a stage said at its end: its error, which is one line."""
+    with open(log, "rb") as file:
+        file.seek(log_from)
+        said = file.read().decode(errors="replace").split("\n")
+    return next((line.removeprefix("error: ") for line in reversed(said) if line.strip()), "it said nothing")

@@ -1,0 +1,68 @@
+"""Jobs on this machine: so many at once, each with a GPU of its own where there are some."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from stages.longtail.cluster.carry_out import Stopped, carry_out
+from stages.longtail.console.errors import Interrupted, UserError
+from stages.longtail.papers.jobs import Job
+
+
+class LocalPool:
+    """folder: of the jobs; slots: for each job at once the GPU that it sees, such as 0, or '' for whatever there is."""
+
+    def __init__(self, folder: Path, slots: list[str]) -> None:
+        self.folder, self.size = folder, len(slots)
+        self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for slot in slots:
+            self.free.put(slot)
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopping = threading.Event()
+        self.futures: dict[str, Future[str]] = {}
+
+    def run(self, todo: list[Job]) -> dict[str, str]:
+        """Carry out jobs, of which each comes after those that it needs. Returns the errors of those that failed."""
+        with ThreadPoolExecutor(self.size) as pool:
+            try:
+                for job in todo:
+                    self.futures[job.name] = pool.submit(self._one, job)
+                found = {name: future.result() for name, future in self.futures.items()}
+            except Interrupted as stopped:
+                self.stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                if str(stopped) != "SIGINT":  # Ctrl-C comes to all of them by itself
+                    for process in list(self.running):
+                        process.terminate()
+                raise
+        return {name: error for name, error in found.items() if error}
+
+    def _one(self, job: Job) -> str:
+        """Returns what was wrong, or ''."""
+        for need in job.needs:
+            if need in self.futures:
+                self.futures[need].result()
+        slot = self.free.get()
+        try:
+            if self.stopping.is_set():
+                return "stopped"
+            carry_out(self.folder, job.name, "local", {"CUDA_VISIBLE_DEVICES": slot} if slot else {}, self._begun)
+        except Stopped:
+            return "stopped"
+        except UserError as error:
+            print(f"{job.name} failed: {error}", flush=True)
+            return str(error)
+        else:
+            print(f"{job.name} done", flush=True)
+            return ""
+        finally:
+            self.free.put(slot)
+
+    def _begun(self, process: subprocess.Popen[bytes]) -> None:
+        self.running = {one for one in self.running if one.poll() is None} | {process}
+        if self.stopping.is_set():  # told to stop before this one began
+            process.terminate()

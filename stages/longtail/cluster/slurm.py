@@ -1,0 +1,126 @@
+"""Jobs on a SLURM cluster, by submitit: submitted, then unattended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.longtail.cluster.carry_out import Stopped, carry_out
+from stages.longtail.console.errors import UserError
+from stages.longtail.files.artifacts import read_json, write_json
+from stages.longtail.papers.jobs import STAGES, Job
+
+STOPS = 10_000  # times that one job may run into its time limit: each goes on where the last one stopped
+PATIENCE = 60  # seconds in which a stage that was told to stop writes its checkpoint, and SLURM's signal arrives
+GPU = ("gpus_per_node", "gpus_per_task", "num_gpus", "gres", "cpus_per_gpu", "mem_per_gpu")
+
+
+@dataclass
+class Work:
+    """What submitit runs, and submits again when SLURM stops it: as its time is up, or for a job that goes first."""
+
+    folder: Path
+    name: str
+
+    def __call__(self) -> None:
+        try:
+            carry_out(self.folder, self.name, _place(), {}, self._begun)
+        except Stopped:
+            time.sleep(PATIENCE)  # the signal comes to submitit in this process, too, which goes on from there
+            raise UserError(f"{self.name}: a signal that is not SLURM's stopped its stage") from None
+
+    def _begun(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when the signal comes: the stage has it, too."""
+        from submitit.helpers import DelayedSubmission
+
+        if process := getattr(self, "_process", None):
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+        return DelayedSubmission(Work(self.folder, self.name))
+
+
+def _place() -> str:
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"slurm {array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else f"slurm {os.environ['SLURM_JOB_ID']}"
+
+
+def submit(folder: Path, paper: str, todo: list[Job], at_once: int, options: dict[str, Any]) -> list[str]:
+    """Submit an array of jobs for each kind of stage, which begins when the one before has ended, however it ended.
+
+    Args:
+        folder: of the jobs, on a disk that all machines of the cluster have.
+        paper: for the jobs' names in the queue.
+        todo: the jobs.
+        at_once: jobs of an array that run at once.
+        options: of sbatch, such as partition, account, time (minutes) and gpus_per_node; no GPUs for jobs without
+            training.
+    Returns:
+        A line for each array.
+    """
+    from submitit import SlurmExecutor
+    from submitit.core.utils import FailedSubmissionError
+    from submitit.slurm.slurm import _get_default_parameters
+
+    if not shutil.which("sbatch"):
+        raise UserError("--on slurm: this machine has no sbatch: run it where jobs are submitted")
+    # A new cluster counts its jobs from 1 again, and submitit's files are named after them.
+    executor = SlurmExecutor(folder / "slurm" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}", STOPS)
+    known = set(_get_default_parameters())
+    ids = _ids(folder)
+    before, lines = "", []
+    for wave in sorted({job.wave for job in todo}):
+        members = [job for job in todo if job.wave == wave]
+        stage = STAGES[members[0].kind]
+        given = {key: value for key, value in options.items() if wave >= 3 or key not in GPU}
+        more = {key: value for key, value in given.items() if key not in known}
+        executor.parameters.clear()
+        executor.update_parameters(
+            **{key: value for key, value in given.items() if key in known},
+            job_name=f"{paper}-{stage}",
+            array_parallelism=at_once,
+            **({"additional_parameters": more} if more else {}),
+            **({"dependency": f"afterany:{before}"} if before else {}),
+        )
+        try:
+            with executor.batch():
+                submitted = [executor.submit(Work(folder, job.name)) for job in members]
+        except FailedSubmissionError as error:
+            raise UserError(f"sbatch refuses the jobs: {_refusal(error)}") from None
+        ids |= {job.name: one.job_id for job, one in zip(members, submitted, strict=True)}
+        write_json(folder / "slurm" / "ids.json", ids)
+        before = submitted[0].job_id.split("_")[0]
+        lines.append(f"{len(members)} {stage}: job {before}")
+    return lines
+
+
+def _refusal(error: Exception) -> str:
+    said = [line for line in str(error).splitlines() if line.strip()]
+    return next((line for line in said if line.startswith("sbatch:")), said[-1] if said else "it does not say why")
+
+
+def _ids(folder: Path) -> dict[str, str]:
+    path = folder / "slurm" / "ids.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def queued(folder: Path) -> set[str]:
+    """The names of jobs that SLURM has in its queue, running ones among them."""
+    ids = _ids(folder)
+    if not ids or not shutil.which("squeue"):
+        return set()
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"squeue, which tells what is submitted already, fails: {done.stderr.strip()}")
+    there = set(done.stdout.split())
+    return {name for name, one in ids.items() if one in there}

@@ -1,0 +1,175 @@
+"""Entering what jobs made: results into git's files, checksums into dvc.lock, as if DVC had run their stages here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.files import yaml_files
+from stages.longtail.files.artifacts import digest, read_csv, read_json
+from stages.longtail.papers import epochs, jobs
+from stages.longtail.papers.experiment_params import Experiment
+from stages.longtail.papers.jobs import Checksums, Job
+
+
+def record(folder: Path, papers: Path, conf: Path, refuse: Callable[[UserError], None]) -> list[str]:
+    """Record every finished job of a folder that is not recorded yet. Returns their stages, as DVC names them.
+
+    Args:
+        folder: of the jobs.
+        papers, conf: folders, such as reports/papers and conf.
+        refuse: called with what is wrong with a job whose recipe, data or files are not those in force here. If it
+            raises, nothing is recorded; if it returns, the other jobs are.
+    """
+    ordered = jobs.read(folder)[1]
+    found = {name: sums for name, job in ordered.items() if (sums := jobs.finished(folder, job)) is not None}
+    locks = _Locks()
+    fresh: list[Job] = []
+    for name, sums in found.items():
+        job = ordered[name]
+        if locks.has(job, sums, papers):
+            continue
+        made = {path: value["md5"] for need in job.needs for path, value in found.get(need, {}).items()}
+        try:
+            _check(folder, job, papers, conf)
+            _same(job, sums, made, locks.outs(papers))
+        except UserError as error:
+            refuse(error)
+        else:
+            fresh.append(job)
+    for job in fresh:
+        for path in job.results:
+            _copy(job.place(folder, path), Path(path))
+    here = [job for job in fresh if all(Path(path).is_file() for path in [*job.reads, *job.writes])]
+    _commit([job.target(papers) for job in here], papers)
+    _enter({job.target(papers): found[job.name] for job in fresh if job not in here}, papers)
+    return [job.target(papers) for job in fresh]
+
+
+class _Locks:
+    """What the papers' dvc.lock files say, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, dict[str, Any]] = {}
+
+    def _stages(self, path: Path) -> dict[str, Any]:
+        if path not in self._read:
+            self._read[path] = (yaml_files.read(path) if path.is_file() else {}).get("stages") or {}
+        return self._read[path]
+
+    def has(self, job: Job, sums: Checksums, papers: Path) -> bool:
+        """Is the job recorded with these files?"""
+        path = job.found(papers).path.with_name("dvc.lock")
+        stage = self._stages(path).get(f"{jobs.STAGES[job.kind]}@{job.run}", {})
+        entries = _md5(path.parent, [*stage.get("deps", []), *stage.get("outs", [])])
+        return job.recipe in str(stage.get("cmd")) and all(entries.get(name) == sums[name]["md5"] for name in sums)
+
+    def outs(self, papers: Path) -> dict[str, str]:
+        """The md5 of the data sets and subsets that were recorded, by path."""
+        path = papers / "dvc.lock"
+        return _md5(papers, [item for stage in self._stages(path).values() for item in stage.get("outs", [])])
+
+
+def _md5(folder: Path, items: list[dict[str, Any]]) -> dict[str, str]:
+    return {Path(os.path.normpath(folder / item["path"])).as_posix(): item["md5"] for item in items if "md5" in item}
+
+
+def _check(folder: Path, job: Job, papers: Path, conf: Path) -> None:
+    """Refuse a job that is not of the recipe now in force, or whose results are not whole."""
+    jobs.check_parameters(folder, job)
+    found = job.found(papers)
+    if found.entry["recipe"] != job.recipe:
+        raise UserError(
+            f"{job.cell} was sent with another recipe than {found.path} has now: send it again, and run it there"
+        )
+    sections = found.sections(conf)
+    if job.is_run:
+        _results(folder / "results" / job.run, [Path(path).name for path in job.results], Experiment.of(sections))
+
+
+def _results(folder: Path, files: list[str], params: Experiment) -> None:
+    """Refuse a run's results that are not whole, or whose seeds or epochs are not those of its parameters."""
+    for file in files:
+        if not (folder / file).is_file():
+            raise UserError(f"{folder} lacks {file}: run the job again, or copy the folder whole")
+    history = read_csv(folder / "history.csv")
+    seeds = sorted(int(seed) for seed in history.seed.unique())
+    if seeds != sorted(params.seeds) or read_json(folder / "metrics.json")["seeds"] != len(params.seeds):
+        raise UserError(f"{folder.name} came back with the seeds {seeds}, its recipe has {sorted(params.seeds)}")
+    expected = list(range(1, epochs.of(params).total + 1))
+    trained = history[history.loss != ""]  # a head that comes without training has a row, but no loss
+    for seed, rows in trained.groupby("seed", sort=False):
+        if pd.to_numeric(rows.epoch).tolist() != expected:
+            raise UserError(
+                f"{folder.name}, seed {seed}: its history has {len(rows)} epochs, its recipe {len(expected)}"
+            )
+
+
+def _same(job: Job, sums: Checksums, made: dict[str, str], recorded: dict[str, str]) -> None:
+    """Refuse a job whose files are not those here.
+
+    Args:
+        job, sums: the job and the checksums that it told.
+        made: the md5 of what the jobs before it have made, by path.
+        recorded: that of data sets and subsets in dvc.lock.
+    """
+    for path in [*job.reads, *job.writes]:
+        here = digest(Path(path), "md5") if Path(path).is_file() else None
+        if path not in sums and not here:
+            raise UserError(f"{path} is neither here nor among what {job.name} told: run its stage there as well")
+        known = {made.get(path), here or recorded.get(path)} - {None}
+        if path in sums and known - {sums[path]["md5"]}:
+            verb = "read" if path in job.reads else "wrote"
+            raise UserError(
+                f"{path} is not the file that {job.name} {verb}: what it made does not belong here; run it again"
+            )
+
+
+def _commit(targets: list[str], papers: Path) -> None:
+    """By DVC's own command, which also keeps the files in its cache."""
+    if not targets:
+        return
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--quiet", "--cd", str(papers), "commit", "--force"]
+    done = subprocess.run([*command, *targets], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"dvc commit failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _enter(told: dict[str, Checksums], papers: Path) -> None:
+    """Enter stages whose files are on another machine, for which DVC has no command.
+
+    Args:
+        told: the checksums there, by stage.
+        papers: the papers' folder.
+    """
+    if not told:
+        return
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.meta import Meta
+
+    with Repo(str(papers)) as repo, repo.lock:
+        for target, sums in told.items():
+            file, _, name = target.rpartition(":")
+            stage = repo.stage.load_one(str(papers / (file or "dvc.yaml")), name)
+            there = {Path(path).resolve(): value for path, value in sums.items()}
+            for item in [*stage.deps, *stage.outs]:
+                if value := there.get(Path(item.fs_path)):
+                    item.hash_info, item.meta = HashInfo("md5", value["md5"]), Meta(size=value["size"])
+                else:
+                    item.save()  # it is here as it was there
+            stage.cmd_changed = False
+            stage.dump(update_pipeline=False)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
