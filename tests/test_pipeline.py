@@ -138,7 +138,7 @@ STAGES = sum(len(yaml.safe_load(path.read_text())["stages"]) for path in ROOT.gl
         (("status",), 1),
         (("repro",), 7),
         (("exp", "run"), 10),
-        (("metrics", "show"), 4),
+        (("metrics", "show"), 2),
         (("metrics", "diff", "published"), 0),
         (("exp", "show", "--only-changed"), 10),
         (("checkout",), 0),
@@ -155,6 +155,7 @@ def test_everyday_commands_are_about_what_was_asked(clone: Path, command: tuple[
     quiet = "--quiet" in command  # of the papers' stages the data are not here
     assert done.returncode == (1 if quiet else 0) and not done.stderr, done.stderr
     assert len(done.stdout.splitlines()) <= lines, done.stdout
+    assert "papers" in command[1:2] or all(len(line) <= 160 for line in done.stdout.splitlines()), done.stdout
     assert not ran(done.stdout)
 
 
