@@ -1,8 +1,8 @@
-"""What `--cell procrustean/cifar10-exp-100-mfw` stands for: the parameters and the folders of one run of a paper.
+"""Cells: `--cell procrustean/cifar10-exp-100-mfw` names one run of a paper, with its parameters and its folders.
 
-The runs that were asked for stand in reports/papers/<paper>/params.yaml, the data sets and subsets of all papers, such
-as `--cell cifar10`, in reports/papers/params.yaml. An entry says how conf/ composes its parameters (`compose`), with a
-hash of what comes out (`recipe`), so that a later change of conf/ is noticed.
+The requested runs are listed in reports/papers/<paper>/params.yaml, the data sets and subsets that all papers share,
+such as `--cell cifar10`, in reports/papers/params.yaml. Each entry says how conf/ composes its parameters (`compose`)
+and has a hash of the result (`recipe`), so that a later change of conf/ is noticed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ REPRESENTATION = (*SPLIT, "protocol", "representation", "seeds", "runtime")
 # The sections that decide each kind of entry.
 SECTIONS = {
     "datasets": ("dataset",),
-    "images": ("dataset",),  # data sets that are read from image files, whose listing DVC watches
+    "images": ("dataset",),  # data sets read from image files; DVC watches a listing of them
     "splits": SPLIT,
     "represent": REPRESENTATION,
     "runs": (*REPRESENTATION, "classifier"),
     "older": (*REPRESENTATION, "classifier"),
 }
-# They change no result, or, as the mode, only its last bits.
+# Settings that are no part of a recipe: they change no result, or, like the mode, only its last bits.
 UNCOUNTED = {"dataset": {"root", "watch", "listing", "lists"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
-# The kinds among which a stage's entry is, by the folder that it writes for the current experiment.
+# The kinds of entry that a stage may be given, by the folder that the stage writes for the current experiment.
 KINDS = {
     "data/raw": ("datasets", "images"),
     "data/splits": ("splits",),
@@ -41,7 +41,8 @@ KINDS = {
     "data/classifier": ("runs", "older"),
     "reports": ("runs", "older"),
 }
-# Where the files of the current experiment are in the papers' folder, and the manifest of what a stage trains.
+# For each folder of the current experiment, the folder that a cell has instead, below reports/papers/; and the
+# manifests of the two stages that train.
 FOLDERS = {
     "data/raw": "data/raw/{data}",
     "data/splits": "data/splits/{split}",
@@ -65,7 +66,7 @@ class Cell:
     entry: dict[str, Any]
 
     def sections(self, conf: Path = Path("conf")) -> dict[str, Any]:
-        """Its parameters. Raises UserError if conf/ no longer composes to the recipe that the entry has."""
+        """The cell's parameters. Raises UserError if conf/ no longer composes to the recipe that the entry has."""
         composed = compose(self.entry["compose"].split(), conf)
         if digest(composed, SECTIONS[self.kind]) != self.entry["recipe"]:
             raise UserError(
@@ -75,7 +76,7 @@ class Cell:
         return composed
 
     def folder(self, current: str) -> Path:
-        """The cell's folder for what the current experiment has in `current`, such as data/raw."""
+        """The cell's folder in place of `current`, a folder of the current experiment such as data/raw."""
         return self._place(FOLDERS[current])
 
     def manifest(self, out: str) -> Path:

@@ -19,10 +19,16 @@ def manifest(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(doc: str | None, options: Callable[[argparse.ArgumentParser], None] | None = None, **folders: str) -> Any:
-    """Read the command line; `doc` is the help, `options` adds to it. Each folder is an option with a default, that of
-    the current experiment; with --cell all of them have the cell's.
+    """Read the command line of a stage script.
 
-    Returns a namespace with `params`, already validated, and a Path for each folder.
+    Args:
+        doc: the help text.
+        options: adds the script's own options to the parser.
+        folders: one option per folder, such as raw="data/raw" for --raw, with the folder of the current experiment as
+            default. With --cell the defaults are the cell's folders.
+
+    Returns:
+        A namespace with `params`, already validated, and a Path for each folder.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, help="parameter file (params.yaml)")

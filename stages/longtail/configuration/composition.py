@@ -1,4 +1,4 @@
-"""conf/ into plain parameters, by Hydra, as `dvc exp run -S` does it."""
+"""Composes conf/ into plain parameters with Hydra, as `dvc exp run -S` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from stages.longtail.console.errors import UserError
 
 
 def compose(overrides: Sequence[str], conf: Path = Path("conf")) -> dict[str, Any]:
-    """The sections that these overrides give. Raises UserError where Hydra is missing or refuses them."""
+    """All sections of the parameters with these overrides, such as ["method=mfw", "seeds=[0,1]"].
+
+    Raises UserError if Hydra is not installed or refuses an override.
+    """
     return deepcopy(_compose(tuple(overrides), conf.resolve()))
 
 

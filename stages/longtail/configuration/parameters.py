@@ -1,8 +1,8 @@
-"""The parameter file: `params.yaml`, composed from conf/, is read here and nowhere else.
+"""Reads the parameter file: `params.yaml`, composed from conf/. Nothing else reads it.
 
-What is unknown, missing, of a wrong type or out of range is refused with a line that names the key. This is what every
-stage imports. The models of the sections are elsewhere, each imported by the stages that read it alone, so that a new
-loss makes neither `download` nor `split` stale.
+A key that is unknown, missing, of a wrong type or out of range is refused with one line that names it. Every stage
+imports this module. The models of the sections are in other modules (see schema.py), and a stage imports only those
+that it reads. So a new loss makes neither `download` nor `split` stale.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ Seeds = Annotated[
 
 
 class Params:
-    """The sections of one parameter file, all validated, each parsed when it is read. `read` holds their names."""
+    """The sections of one parameter file: all are validated at once, and each is parsed when a stage asks for it.
+
+    `read` has the names of the sections that were asked for.
+    """
 
     def __init__(self, raw: dict[str, Any], path: Path):
         self.path = path
         self.read: set[str] = set()
         self._raw = raw
-        # All sections, also those that a stage does not read, by code that no stage depends on: it can only refuse.
+        # This also validates the sections that the stage does not read. No stage declares the code that does it, as it
+        # can only refuse: hence the import by name, which tools that follow imports do not see.
         validation = importlib.import_module("stages.longtail.validation.whole_file")
         validation.check(deepcopy(raw), path)
 
@@ -58,7 +62,16 @@ def _adapter(form: Any) -> TypeAdapter[Any]:
 
 
 def parse(form: Any, value: Any, name: str) -> Any:
-    """Plain yaml `value` as the type that `form` describes. Raises UserError, beginning with `name` and the key."""
+    """Parse a plain value as the type that `form` describes.
+
+    Args:
+        form: a model of a section, or any type that pydantic knows.
+        value: plain YAML.
+        name: where the value stands, for messages.
+
+    Raises:
+        UserError: the value does not fit; the message begins with `name` and the key.
+    """
     try:
         return _adapter(form).validate_python(value)
     except ValidationError as error:

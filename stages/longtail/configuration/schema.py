@@ -1,10 +1,11 @@
-"""What the parameters' models share: frozen, strict, no unknown key. Each section's model is in the module of its name.
+"""The base class and the field types of the models that describe the parameters.
 
-    sources/dataset.py, splits/split.py, recipe/protocol.py, recipe/representation.py, classification/classifier.py,
-    runtime/runtime.py
+The models are frozen and strict and refuse unknown keys. Each section's model is in the module of its name:
+sources/dataset.py, splits/split.py, recipe/protocol.py, recipe/representation.py, classification/classifier.py and
+runtime/runtime.py.
 
-A choice (of a loss, a sampler...) is a union of models told apart by `kind`, written as
-`Annotated[A | B, Field(discriminator="kind"), SHORT]`; SHORT lets the kind alone, as text, stand for its defaults.
+A choice (of a loss, a sampler...) is a union of models that are told apart by `kind`, written as
+`Annotated[A | B, Field(discriminator="kind"), SHORT]`. With SHORT, `loss: ldam` is read as `loss: {kind: ldam}`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-LIMIT = 2**63  # of integers: torch, numpy and json elsewhere have no larger ones
+LIMIT = 2**63  # integers stay below it, since torch and numpy have none above
 
 Count = Annotated[int, Field(ge=1, lt=LIMIT)]
 Natural = Annotated[int, Field(ge=0, lt=LIMIT)]
@@ -22,7 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Item = TypeVar("Item")
-Items = Annotated[tuple[Item, ...], Field(strict=False)]  # a list, in yaml
+Items = Annotated[tuple[Item, ...], Field(strict=False)]  # a list in YAML
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with the parameters, as one line that names the key and says what to do."""
+"""Turns pydantic's validation errors into one line that names the key and says what to do."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BOUNDS = {
 
 
 def explain(error: ValidationError, form: Any, name: str) -> str:
-    """One line for the first fault, an unknown key before all others: it may be the missing one, misspelt.
+    """One line about the first fault. An unknown key comes first: it may be a misspelt one that another fault misses.
 
     Args:
-        error: of validating a section.
-        form: the section's type, as it was given to pydantic.
-        name: the section's, with which every key begins.
+        error: what pydantic raised for a section.
+        form: the section's type, as given to pydantic.
+        name: the section's name, with which the message begins.
     """
     fault = min(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN_KEY)
     kind, value, bounds = fault["type"], fault["input"], fault.get("ctx", {})
@@ -63,9 +63,10 @@ def _unknown(value: Any, known: list[str]) -> str:
 
 
 def _place(form: Any, location: Iterable[int | str]) -> tuple[str, list[type[BaseModel]]]:
-    """Where a fault is: its key below the section's, such as .mixing.groups[0], and the models that may stand there.
+    """A fault's key below the section, such as .mixing.groups[0], and the models that may stand there.
 
-    Inside a choice of models, pydantic's location has the chosen one's kind as a step of its own.
+    Inside a choice of models, pydantic's location has the kind of the chosen model as a step of its own, which is not
+    part of the key.
     """
     key, models, chosen = "", list(_models(form)), False
     for step in location:
@@ -81,7 +82,7 @@ def _place(form: Any, location: Iterable[int | str]) -> tuple[str, list[type[Bas
 
 
 def _models(form: Any) -> Iterator[type[BaseModel]]:
-    """The models of a type: itself, or those of a union, however it is annotated."""
+    """The models that a type may be: the type itself, or the members of a union, annotated or not."""
     if isinstance(form, type) and issubclass(form, BaseModel):
         yield form
     for part in typing.get_args(form):

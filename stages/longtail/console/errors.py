@@ -1,6 +1,6 @@
-"""What a person sees when something is wrong: one line on stderr and exit code 1, never a traceback.
+"""Errors as users see them: one line on stderr and exit code 1, never a traceback.
 
-A misspelt option is argparse's: its usage, its line, and exit code 2.
+For a misspelt option argparse prints the usage and one line, and exits with code 2.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake or a condition that the person can mend. The message names the key, file or class and the remedy."""
+    """Something that the user can put right. The message names the key, file or class and says what to do."""
 
 
 class Interrupted(BaseException):
-    """A signal asked to stop. Not an Exception, so that no handler swallows it on its way out."""
+    """A signal asked the program to stop. Not an Exception, so that no `except Exception` catches it on its way out."""
 
 
-# Ctrl-C, `kill`, and what SLURM sends to the processes of a job before its time is up or another takes its place.
+# Ctrl-C, `kill`, and the signals that SLURM sends to a job's processes before its time is up or it is preempted.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -31,7 +31,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _one_line(error: OSError) -> str:
-    """What happened and what to do about it, with what the code that met it knows besides: the error's notes."""
+    """What happened and what to do about it, followed by the notes that the code added to the error."""
     return "; ".join([_remedy(error), *getattr(error, "__notes__", [])])
 
 
@@ -51,7 +51,7 @@ def _remedy(error: OSError) -> str:
 
 
 class _Unread(io.FileIO):
-    """Standard output that goes nowhere once its reader, such as `head`, has gone: no reason to stop training."""
+    """Standard output that drops text once its reader, such as `head`, has closed: no reason to stop training."""
 
     def write(self, data: Any) -> int:
         try:
@@ -61,7 +61,7 @@ class _Unread(io.FileIO):
 
 
 def _output() -> None:
-    """Let what is printed never be what fails: names that the terminal's encoding lacks are printed as escapes."""
+    """Make printing never fail: characters that the terminal's encoding lacks are printed as escapes."""
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
         sys.stdout.flush()
         sys.stdout = io.TextIOWrapper(
@@ -73,7 +73,10 @@ def _output() -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` as a script: user errors become one line and exit code 1, a stop one line and 130 or 143."""
+    """Call `main` as a script. Errors that a user can put right become one line and exit code 1.
+
+    A signal to stop becomes one line too, with exit code 130 (Ctrl-C) or 143 (all others).
+    """
     for signum in STOPS:
         signal.signal(signum, _interrupt)
     _output()

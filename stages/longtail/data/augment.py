@@ -1,4 +1,4 @@
-"""Random crops and horizontal flips, a whole batch at once on the device, each image with its own draw."""
+"""Random crops and horizontal flips of a whole batch at once, on the device; every image has a draw of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def pad(images: torch.Tensor, pixels: int) -> torch.Tensor:
-    """Surround uint8 (n, side, side, channels) with `pixels` of zeros (black, before normalisation) on every side."""
+    """Put `pixels` of zeros (black, before normalisation) around uint8 images (n, side, side, channels)."""
     return torch.nn.functional.pad(images, (0, 0, pixels, pixels, pixels, pixels))
 
 
@@ -20,9 +20,17 @@ def draw(
     random: np.random.Generator,
     larger: int = 0,
 ) -> np.ndarray:
-    """Top, left and flip of `count` images, int64 (count, 3).
+    """Draw a window of fixed size, and whether to flip it, for each image.
 
-    pixels: of padding on every side; larger: pixels by which the image's side exceeds the window's.
+    Args:
+        kind: what is random; without a random crop the window is in the middle.
+        count: number of images.
+        pixels: padding on every side of the images.
+        random: where the draws come from.
+        larger: pixels by which the side of an image exceeds that of a window.
+
+    Returns:
+        Top, left and flip (0 or 1), int64 (count, 3), for `crop_flip`.
     """
     draws = np.zeros((count, 3), np.int64)
     draws[:, :2] = pixels + larger // 2
@@ -34,11 +42,19 @@ def draw(
 
 
 def draw_resized(count: int, side: int, random: np.random.Generator) -> np.ndarray:
-    """Top, left, height, width and flip of `count` windows of square images, int64 (count, 5).
+    """Draw a window of random size and shape, and whether to flip it, for each of `count` square images.
 
-    Areas are uniform in 0.08 to 1 of the image's, ratios of width to height log-uniform in 3/4 to 4/3 (Szegedy et al.
-    2015, as torchvision's RandomResizedCrop has it). A window that does not fit is drawn again; after ten, it is all
-    of the image.
+    The area is uniform from 0.08 to 1 of the image's, the ratio of width to height log-uniform from 3/4 to 4/3
+    (Szegedy et al. 2015, as in torchvision's RandomResizedCrop). A window that does not fit is drawn again; after ten
+    draws that do not fit the window is the whole image.
+
+    Args:
+        count: number of images.
+        side: of the images, in pixels.
+        random: where the draws come from.
+
+    Returns:
+        Top, left, height, width and flip (0 or 1), int64 (count, 5), for `resized_crop_flip`.
     """
     area = side**2 * random.uniform(0.08, 1, (count, 10))
     ratio = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3), (count, 10)))
@@ -50,12 +66,12 @@ def draw_resized(count: int, side: int, random: np.random.Generator) -> np.ndarr
 
 
 def rotate(draws: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """The same windows turned counterclockwise by turns (b,) times 90 degrees: one more column, for `windows`."""
+    """Add quarter turns, int64 (b,), counterclockwise, to the draws (b, 3 or 5) as their last column."""
     return torch.cat([draws, turns[:, None]], 1)
 
 
 def windows(padded: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, side: int) -> torch.Tensor:
-    """One window from each chosen image, by the draws' columns those of `crop_flip` or of `resized_crop_flip`."""
+    """Cut with `crop_flip` or `resized_crop_flip`, whichever the number of the draws' columns says."""
     cut = crop_flip if draws.shape[1] < 5 else resized_crop_flip
     return cut(padded, rows, draws, side)
 
@@ -63,8 +79,14 @@ def windows(padded: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, side:
 def crop_flip(padded: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, side: int) -> torch.Tensor:
     """Cut one window from each chosen image.
 
-    padded: uint8 (n, height, width, channels); rows: int64 (b,), which images; draws: int64 (b, 3), top, left and flip,
-    or (b, 4) with the quarter turns that follow. Returns uint8 (b, side, side, channels).
+    Args:
+        padded: uint8 (n, height, width, channels).
+        rows: which images, int64 (b,).
+        draws: top, left and flip, int64 (b, 3), or (b, 4) with quarter turns that follow the flip.
+        side: of the windows, in pixels.
+
+    Returns:
+        uint8 (b, side, side, channels).
     """
     steps = torch.arange(side, device=padded.device)
     y = draws[:, 0, None] + steps
@@ -76,8 +98,16 @@ def crop_flip(padded: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, sid
 def resized_crop_flip(images: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, side: int) -> torch.Tensor:
     """Cut one window of its own size from each chosen image and resize it, bilinearly and without antialiasing.
 
-    images: uint8 (n, height, width, channels); rows: int64 (b,); draws: int64 (b, 5), see draw_resized, or (b, 6) with
-    the quarter turns that follow. Returns uint8 (b, side, side, channels): what torchvision's resized_crop gives.
+    torchvision's resized_crop gives the same.
+
+    Args:
+        images: uint8 (n, height, width, channels).
+        rows: which images, int64 (b,).
+        draws: those of `draw_resized`, int64 (b, 5), or (b, 6) with quarter turns that follow.
+        side: of the resized windows, in pixels.
+
+    Returns:
+        uint8 (b, side, side, channels).
     """
     steps = torch.arange(side, device=images.device)
     columns = torch.where(draws[:, 4, None] == 1, side - 1 - steps, steps)
@@ -94,9 +124,15 @@ def resized_crop_flip(images: torch.Tensor, rows: torch.Tensor, draws: torch.Ten
 def _neighbours(
     start: torch.Tensor, length: torch.Tensor, at: torch.Tensor, side: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The two pixels between which each of `side` resized ones lies, and the share of each, all (b, side).
+    """For each resized pixel along one axis, the two source pixels on either side of it and the weight of each.
 
-    start, length: of the windows, int64 (b, 1); at: which of the resized pixels, int64 (side,) or (b, side).
+    Args:
+        start, length: of the windows along the axis, int64 (b, 1).
+        at: which resized pixels, int64 (side,) or (b, side).
+        side: number of resized pixels.
+
+    Returns:
+        Two pairs of source positions, int64 (b, side), and weights, float (b, side).
     """
     source = ((at + 0.5) * (length / side) - 0.5).clamp(min=0)
     low = torch.minimum(source.long(), length - 1)
@@ -105,7 +141,7 @@ def _neighbours(
 
 
 def _turned(down: torch.Tensor, across: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the rows and the columns of a window are read from, (b, side) each, after quarter turns (b, 1) or (b, 0).
+    """The offsets (b, side) along both axes that a window is read from after quarter turns (b, 1); (b, 0): no turns.
 
     Turned once, row i of the window is its column side - 1 - i, read from the top; twice, row side - 1 - i read from
     the right; three times, column i read from the bottom.

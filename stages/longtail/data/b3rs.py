@@ -9,13 +9,21 @@ from stages.longtail.recipe.representation import RelativelyBalancedBlocks
 
 
 def blocks(counts: np.ndarray, number: int) -> list[np.ndarray]:
-    """The classes of each block: sorted by size, the largest first, block i takes the i-th, i+G-th, i+2G-th..."""
+    """The classes of each of G = `number` blocks: of the classes sorted by size, block i has the i-th, i+G-th, ..."""
     by_size = np.argsort(-counts, kind="stable")
     return [by_size[first::number] for first in range(number)]
 
 
 def least_ratio(smallest: int, batch_size: int, classes: int, ratio: float, alpha: float) -> float:
-    """r_min of Eq. 14, at most 1 / F. smallest: Q_N, images of the smallest class; classes: F of a block; ratio: r_0"""
+    """r_min of Eq. 14, the smallest share that a class of a block gets in its batches; at most 1 / F.
+
+    Args:
+        smallest: Q_N, images of the smallest class of all.
+        batch_size: images per batch.
+        classes: F, classes in the block.
+        ratio: r_0, the paper's setting.
+        alpha: the paper's setting.
+    """
     scale = (smallest / alpha) / (batch_size / classes)
     if scale < 1:
         least = ratio
@@ -27,11 +35,15 @@ def least_ratio(smallest: int, batch_size: int, classes: int, ratio: float, alph
 
 
 def ratios(counts: np.ndarray, least: float) -> np.ndarray:
-    """Share of each class of a block in its batches, float64 (F,), summing to 1, from the block's counts (F,).
+    """The share of each class of a block in the block's batches, from the block's counts (F,) and r_min (Eq. 15).
 
-    Eq. 15: classes whose share is at most r_min get r_min, the others what is left in proportion to their counts. The
-    printed factor, 1 - r_min for any number of raised classes, does not sum to 1; 1 - F' r_min does. A class that it
-    pushes below r_min is raised as well, so that r_min = 1 / F is balance, as the text says.
+    Classes whose share is at most r_min get r_min. The others get what is left, in proportion to their counts. As
+    printed, what is left is 1 - r_min for any number of raised classes, and the shares do not sum to 1; here it is
+    1 - F' r_min for F' raised classes. A class that this pushes below r_min is raised as well, so that r_min = 1 / F
+    means balance, as the text says.
+
+    Returns:
+        float64 (F,), summing to 1.
     """
     raised = np.zeros(len(counts), bool)
     while True:
@@ -45,10 +57,10 @@ def ratios(counts: np.ndarray, least: float) -> np.ndarray:
 
 
 def sizes(shares: np.ndarray, batch_size: int) -> np.ndarray:
-    """Images of each class in a batch, int64 (F,), summing to batch_size.
+    """How many images of each class a batch has, int64 (F,), summing to batch_size.
 
-    The classes of the least share have the same number, as the paper says: their share of the batch rounded down (that
-    is Table 7's "Samples"), but one at least. The others share the rest, rounded by the largest remainder.
+    The classes with the smallest share have the same number, as the paper says: their share of the batch, rounded down
+    (Table 7's "Samples"), and at least one. The others share the rest, rounded by largest remainder.
     """
     least = np.isclose(shares, shares.min(), rtol=1e-9)
     result = np.zeros(len(shares), np.int64)
@@ -69,11 +81,23 @@ def order(
     random: np.random.Generator,
     before: int = 0,
 ) -> np.ndarray:
-    """`length` images, int64: positions in `labels` (n,). Batch after batch takes block after block, in a cycle.
+    """Draw images batch by batch. The blocks take turns; every batch has images of one block's classes only.
 
-    before: batches in the epochs before, from which the cycle goes on. All batches of a block have the same number of
-    images of each of its classes, drawn with replacement and shuffled. Raises UserError if a block has no class, or
-    more than a batch has images.
+    All batches of a block have the same number of images of each class, drawn with replacement and shuffled.
+
+    Args:
+        sampler: the settings.
+        labels: of the training images, int (n,).
+        length: how many images to draw.
+        batch_size: images per batch.
+        random: where the draws come from.
+        before: batches in earlier epochs, so that the blocks' turns go on where they ended.
+
+    Returns:
+        Positions in `labels`, int64 (length,).
+
+    Raises:
+        UserError: a block has no class, or more classes than a batch has images.
     """
     counts = np.bincount(labels)
     largest = -(-len(counts) // sampler.blocks)

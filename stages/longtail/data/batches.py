@@ -1,4 +1,4 @@
-"""Images on the device as uint8, handed out as normalised channels_last batches."""
+"""Images kept on the device as uint8 and served as normalised channels_last batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stages.longtail.runtime import devices
 
 @dataclass(frozen=True)
 class Images:
-    """A division as it lies on disk. images uint8 (n, side, side, channels), memory-mapped; labels int64 (n,)."""
+    """A division (train or test) on disk: images uint8 (n, side, side, channels), memory-mapped; labels int64 (n,)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -29,7 +29,7 @@ class Images:
 
 
 def read_division(raw: Path, division: str) -> Images:
-    """Read what the download stage wrote, verified by its checksums. division: train or test."""
+    """Read a division, train or test, as `download` wrote it. Raises UserError if its checksums do not match."""
     meta = read_meta(raw)
     for kind, expected in zip(("images", "labels"), meta["digest"][division], strict=True):
         path = raw / f"{division}_{kind}.npy"
@@ -40,19 +40,27 @@ def read_division(raw: Path, division: str) -> Images:
     return Images(images, labels, meta["digest"][division], meta["mean"], meta["std"])
 
 
-UPLOAD = 1000  # images sent to the device at once: on this side they are never all in memory
+UPLOAD = 1000  # images sent to the device at once, so that main memory never holds them all
 
 
 class Batches:
-    """A division, or a part of it: resident on a device, or, if it does not fit, streamed there batch by batch.
-
-    `rows` picks images of the division; positions in what follows count within `rows`. `crop`: pixels a side of the
-    windows that are handed out; None: those of the images. Raises UserError if the images have fewer.
-    """
+    """A division or a part of it, resident on a device or, if it does not fit there, sent batch by batch from disk."""
 
     pixels: torch.Tensor | None  # uint8 (n, padded side, padded side, channels) on the device; None: streamed
 
     def __init__(self, source: Images, rows: np.ndarray, device: torch.device, pad: int = 0, crop: int | None = None):
+        """Send the images to the device if they leave half of its free memory.
+
+        Args:
+            source: the division.
+            rows: which of its images, int64 (n,). All methods take positions in `rows`.
+            device: where batches go.
+            pad: pixels of padding on every side, for training.
+            crop: side in pixels of the windows that batches have; None: that of the images.
+
+        Raises:
+            UserError: the images are smaller than `crop`.
+        """
         _, self.stored, _, channels = source.images.shape
         self.side, self.pad = crop or self.stored, pad
         if self.side > self.stored:
@@ -78,7 +86,7 @@ class Batches:
         return len(self.labels_host)
 
     def only(self, positions: np.ndarray) -> Batches:
-        """These images alone."""
+        """The images at these positions, as batches of their own."""
         part = copy.copy(self)
         part.labels_host, part._rows = self.labels_host[positions], self._rows[positions]
         part.labels = torch.from_numpy(part.labels_host).to(self._device)
@@ -87,7 +95,7 @@ class Batches:
         return part
 
     def draw(self, kind: Augment, count: int, random: np.random.Generator) -> np.ndarray:
-        """The draws of `count` images, for `training`."""
+        """Draw the augmentation of `count` images, for `training`: int64 (count, 3), or (count, 5) if resized."""
         match kind:
             case "resized_crop_flip":
                 return augment.draw_resized(count, self.stored, random)
@@ -97,7 +105,11 @@ class Batches:
                 assert_never(kind)
 
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Augmented batch, float32 (b, channels, side, side) in channels_last. rows (b,), draws (b, 3 to 6)."""
+        """The augmented batch of positions `rows` (b,) with their draws (b, 3 to 6).
+
+        Returns:
+            float32 (b, channels, side, side), channels_last.
+        """
         pixels = self.pixels
         if pixels is None:
             pixels = augment.pad(self._send(rows.cpu().numpy()), self.pad)
@@ -105,7 +117,11 @@ class Batches:
         return self._normalise(augment.windows(pixels, rows, draws, self.side))
 
     def plain(self, start: int, stop: int) -> torch.Tensor:
-        """The middle of the images from position start to stop: float32 (stop - start, channels, side, side)."""
+        """The images from position start to stop without augmentation, each cut to the window in its middle.
+
+        Returns:
+            float32 (stop - start, channels, side, side), channels_last.
+        """
         resident = self.pixels
         first = (0 if resident is None else self.pad) + (self.stored - self.side) // 2
         inner = slice(first, first + self.side)
@@ -117,11 +133,11 @@ class Batches:
         return self.pixels is not None
 
     def stream(self) -> None:
-        """Give the device's memory back and stream from now on: the same batches."""
+        """Give the device's memory back and read from disk from now on; the batches stay the same."""
         self.pixels = None
 
     def _send(self, positions: slice | np.ndarray) -> torch.Tensor:
-        """Images from the disk to the device: uint8 (b, side, side, channels), without padding."""
+        """Images from disk to the device: uint8 (b, side, side, channels), without padding."""
         images = torch.from_numpy(self._source[self._rows[positions]])
         if self._device.type == "cuda":
             return images.pin_memory().to(self._device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Randomness. Every draw comes from (seed, epoch, purpose) alone, so a resumed run is the same run."""
+"""Random draws. Each depends on (seed, epoch, purpose) alone, so that a resumed run is the same run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,35 @@ _STREAM: dict[Purpose, int] = {
 
 
 def generator(seed: int, epoch: int, purpose: Purpose, phase: int = 0) -> np.random.Generator:
-    """phase 0: the representation and what goes on from it; phase 1: what is re-trained, its epochs restarting at 0."""
+    """The generator for one purpose in one epoch of one seed.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        purpose: what is drawn; each purpose has draws of its own.
+        phase: 0 for the representation and what goes on from it; 1 for what is re-trained, whose epochs start at 0.
+    """
     return np.random.default_rng([seed, epoch, _STREAM[purpose], phase])
 
 
 def deal(
     drawn: np.ndarray, labels: np.ndarray, counts: np.ndarray, random: np.random.Generator, together: int = 1
 ) -> np.ndarray:
-    """An image for each class in `drawn` (m,), from that class's reshuffled deck: positions in `labels` (m,).
+    """For each drawn class, an image of it. A class's images are dealt like cards, reshuffled when used up.
 
-    together: draws of a class come in groups of so many, which do not reach from one shuffle into the next, so that no
-    group has an image twice; of a class with fewer images every shuffle is dealt to its end.
+    Args:
+        drawn: classes, int64 (m,).
+        labels: of the training images, int (n,).
+        counts: images of each class, int64 (classes,).
+        random: where the shuffles come from.
+        together: a class's draws come in groups of this size. No group has an image twice, since none reaches from one
+            shuffle into the next. Of a class with fewer images every shuffle is dealt to its end.
+
+    Returns:
+        Positions in `labels`, int64 (m,).
     """
     wanted = np.bincount(drawn, minlength=len(counts))
-    dealt = np.where(counts >= together, counts - counts % together, counts)  # cards of a shuffle that are used
+    dealt = np.where(counts >= together, counts - counts % together, counts)  # cards used of each shuffle
     rounds = -(-wanted // dealt)
     # A deck is `rounds` shuffles of a class's images, one after the other; all decks lie end to end, by class.
     full = rounds * counts
@@ -41,7 +56,8 @@ def deal(
     )
     first = np.cumsum(counts) - counts
     cards = _grouped(labels)[first[deck_class] + member]
-    shuffle = (np.cumsum(rounds) - rounds)[deck_class] + deck_round  # the number of the shuffle that a card is of
+    shuffle = (np.cumsum(rounds) - rounds)[deck_class] + deck_round  # which shuffle a card belongs to
+    # Sorting by shuffle number plus a random fraction shuffles within each shuffle, all of them at once.
     cards = cards[np.argsort(shuffle + random.random(len(cards)))][member < dealt[deck_class]]
     # The k-th draw of a class takes the k-th card of its deck.
     deck_start = np.cumsum(rounds * dealt) - rounds * dealt
@@ -53,5 +69,5 @@ def deal(
 
 
 def _grouped(classes: np.ndarray) -> np.ndarray:
-    """Positions sorted by class, the earlier ones of a class first; 16 bits a class make it a radix sort."""
+    """Positions sorted by class, in their order within a class. As 16-bit numbers numpy sorts them by radix, faster."""
     return np.argsort(classes.astype(np.uint16) if classes.max(initial=0) < 2**16 else classes, kind="stable")

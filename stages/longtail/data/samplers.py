@@ -1,4 +1,4 @@
-"""Which image comes when. An epoch is an order of images, cut into batches one after the other."""
+"""Samplers: which image comes when. An epoch is a sequence of images, cut into batches one after the other."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ EXPONENT = {"instance": 1.0, "sqrt": 0.5, "balanced": 0.0, "reversed": -1.0}
 
 
 def class_probabilities(kind: ClassKind, counts: np.ndarray, progress: float = 0.0) -> np.ndarray:
-    """Probability of drawing each class, float64 (classes,), from the training counts (classes,).
+    """The probability of drawing each class.
 
-    progressive goes from instance- to class-balanced by progress = t / T (`decoupling` Eq. 2).
+    Args:
+        kind: of the sampler. `progressive` goes from instance-balanced to class-balanced (`decoupling` Eq. 2).
+        counts: training images of each class, (classes,).
+        progress: t / T, the epoch over the number of epochs.
+
+    Returns:
+        float64 (classes,), summing to 1.
     """
     if kind == "progressive":
         instance, balanced = (class_probabilities(end, counts) for end in ("instance", "balanced"))
@@ -44,10 +50,21 @@ def epoch(
     number: int,
     epochs: int,
 ) -> np.ndarray:
-    """The images of epoch `number` (0 is the first) of `epochs`, int64: positions in `labels` (n,).
+    """The images of one epoch: n draws of `sampler` and, between them, the embedded batches if there are any.
 
-    They are n draws of `sampler`, and between them the embedded batches, if any: `end_to_end` Algorithm 1, which has
-    them before the update of every interval-th batch, counted over all epochs.
+    Embedded batches come right before every interval-th batch, counted over all epochs (`end_to_end` Algorithm 1).
+
+    Args:
+        sampler: of the ordinary batches.
+        embedded: the embedded batches.
+        labels: of the training images, int (n,).
+        batch_size: images per batch.
+        random: where the draws come from.
+        number: of the epoch, from 0.
+        epochs: of the whole training.
+
+    Returns:
+        Positions in `labels`, int64: n, and the embedded ones.
     """
     progress, batches = number / epochs, -(-len(labels) // batch_size)
     before = number * batches
@@ -77,11 +94,23 @@ def order(
     progress: float = 0.0,
     before: int = 0,
 ) -> np.ndarray:
-    """`length` images, int64: positions in `labels` (n,). before: batches of this sampler in the epochs before.
+    """Draw a sequence of images.
 
-    instance: every image once, and again if more are asked for. The other class samplers draw a class by its
-    probability, then an image of it without replacement (`switching` Algorithm 1, line 9), starting over with a new
-    shuffle when the class is used up; so do class-balanced batches. B3RS draws images with replacement.
+    `instance` takes every image once, and starts over if more are asked for. The other class samplers draw a class by
+    its probability, then an image of it without replacement (`switching` Algorithm 1, line 9), with a new shuffle when
+    the class is used up. So do class-balanced batches. B3RS draws images with replacement.
+
+    Args:
+        sampler: the settings.
+        labels: of the training images, int (n,).
+        length: how many images to draw.
+        batch_size: images per batch.
+        random: where the draws come from.
+        progress: t / T, the epoch over the number of epochs.
+        before: batches of this sampler in earlier epochs.
+
+    Returns:
+        Positions in `labels`, int64 (length,).
     """
     if length == 0:
         return np.empty(0, np.int64)
@@ -103,7 +132,14 @@ def order(
 
 
 def total(images: int, embedded: Embedded, batch_size: int, epochs: int) -> int:
-    """Images that the first `epochs` epochs draw, from so many training images: those, and the embedded batches."""
+    """How many images the first `epochs` epochs draw, embedded batches included.
+
+    Args:
+        images: number of training images.
+        embedded: the embedded batches.
+        batch_size: images per batch.
+        epochs: how many epochs.
+    """
     match embedded:
         case NotEmbedded():
             return epochs * images
@@ -117,10 +153,20 @@ def total(images: int, embedded: Embedded, batch_size: int, epochs: int) -> int:
 def balanced_batches(
     classes: int, length: int, batch_size: int, images: int, random: np.random.Generator
 ) -> np.ndarray:
-    """The class of each of `length` draws, int64: a batch has `images` of each of k = batch_size / images classes.
+    """The classes of class-balanced batches: each batch has `images` images of each of k = batch_size / images classes.
 
-    The k classes are drawn without replacement (`balance` Algorithm 1, line 2). With fewer classes than k every class
+    The k classes are drawn without replacement (`balance` Algorithm 1, line 2). With fewer than k classes, every class
     comes once before any comes again.
+
+    Args:
+        classes: number of classes.
+        length: how many images are drawn.
+        batch_size: images per batch.
+        images: of each class in a batch.
+        random: where the draws come from.
+
+    Returns:
+        The class of each image, int64 (length,).
     """
     k, batches = batch_size // images, -(-length // batch_size)
     if k <= classes:

@@ -1,4 +1,4 @@
-"""What the split stage wrote, read back for training and evaluation."""
+"""Reads the subset that `split` drew."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from stages.longtail.files.artifacts import read_array, read_csv
 
 @dataclass(frozen=True)
 class Subset:
-    """kept, held: int64 positions in the training division; classes: columns class, name, count, shot."""
+    """Which training images are used.
+
+    kept, held: positions in the training division, int64, of the images to train on and of those held out.
+    classes: one row per class, with the columns class, name, count and shot.
+    """
 
     kept: np.ndarray
     held: np.ndarray
     classes: pd.DataFrame
 
     def counts(self, labels: np.ndarray) -> list[int]:
-        """Kept images of each class, by the division's labels (n,); empty if they point beyond them."""
+        """How many images of each class are kept, given the division's labels (n,).
+
+        Empty if the subset is not of these labels: it has positions beyond their end.
+        """
         if len(self.kept) and self.kept.max() >= len(labels):
             return []
         return np.bincount(labels[self.kept], minlength=len(self.classes)).tolist()

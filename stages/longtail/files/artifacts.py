@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing bytes; it takes its name only if the block ends without an exception.
+    """Open a file for writing bytes that appears as `path` only if the block ends without an exception.
 
-    An OSError names `path`: a full disk has no file name, and that of the partial file means nothing to a person.
+    An OSError is given the name `path`. The error of a full disk has no name, and the partial file's name would tell
+    the user nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # With the machine's name: two of them may write to one shared disk under the same process number.
+    # The machine's name is part of it: on a shared disk two machines may write under the same process number.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{platform.node().partition('.')[0]}.partial")
     try:
         with open(partial, "wb") as file:
@@ -39,12 +40,12 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         error.filename = str(path)
         raise
     finally:
-        with suppress(OSError):  # where nothing could be written nothing can be removed, and that is not the news
+        with suppress(OSError):  # what failed above is the error to report, not that this cannot be removed
             partial.unlink(missing_ok=True)
 
 
 def text_path(text: str) -> Path:
-    """A path that a text names in UTF-8, also where the locale, by which Python names files, is not UTF-8."""
+    """`text` as a path whose bytes are UTF-8, even where the locale makes Python encode paths otherwise."""
     return Path(os.fsdecode(text.encode()))
 
 
@@ -60,12 +61,12 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not json, or not text at all
+    except ValueError as error:  # not JSON, or not text at all
         raise UserError(f"{path} is not valid json ({error}): delete it and run the stage that makes it") from error
 
 
 def read_meta(raw: Path) -> dict[str, Any]:
-    """What the download stage says of its arrays: classes, mean, std and digest."""
+    """Read meta.json, in which `download` describes its arrays: at least classes, mean, std and digest."""
     path = raw / "meta.json"
     meta = read_json(path)
     missing = {"classes", "mean", "std", "digest"} - set(meta if isinstance(meta, dict) else [])
@@ -75,28 +76,32 @@ def read_meta(raw: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Floats keep six digits: enough for every figure, and small, stable diffs in git."""
+    """Write a table with six significant digits per float: enough for every figure, and small, stable diffs in git."""
     write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Every value as text, the empty one included; callers turn columns into numbers."""
+    """Read a table with every value as text, empty values as ''. Callers turn columns into numbers."""
     import pandas as pd
 
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' own errors are some, and what is not text at all
+    except ValueError as error:  # pandas' own errors are ValueErrors, and so is the one for bytes that are no text
         raise UserError(f"{path} is no csv file ({error}): restore it, or run the stage that makes it") from error
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     with atomic(path) as file:
-        # Through write alone: given the file, numpy writes past Python, and a full disk is an error without a number.
+        # numpy gets an object that can only `write`. Given a real file it writes past Python, and the error for a full
+        # disk then has no errno.
         np.save(cast(Any, SimpleNamespace(write=file.write)), array, allow_pickle=False)
 
 
 def write_rows(path: Path, rows: Any) -> None:
-    """What write_array writes, row by row: `rows` has a shape and a dtype, and need never be in memory as a whole."""
+    """Write the file that write_array writes, row by row, so that the whole never has to be in memory.
+
+    rows: an iterable of arrays that has the whole's `shape` and `dtype`.
+    """
     header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": tuple(rows.shape)}
     with atomic(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -114,7 +119,7 @@ def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
 
 
 def digest(path: Path, algorithm: str = "sha256", *, progress: Callable[[int], Any] | None = None) -> str:
-    """Hex digest of a file's bytes, read in 1 MiB pieces."""
+    """Hex digest of a file's bytes, read in pieces of 1 MiB; `progress` is told the bytes of each piece."""
     state = hashlib.new(algorithm)
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):

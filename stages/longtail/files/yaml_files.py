@@ -1,4 +1,4 @@
-"""Yaml as DVC reads it: version 1.2, in which 010 is ten and 5e-2 a number."""
+"""YAML as DVC reads it: version 1.2, in which 010 is ten and 5e-2 is a number."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stages.longtail.console.errors import UserError
 
 
 def read(path: Path) -> Any:
-    """Plain values; None for an empty file. Raises UserError if the file is not yaml."""
+    """The file's plain values; None if it is empty. Raises UserError if it is not YAML."""
     return parse(path.read_bytes(), path)
 
 
 def parse(text: bytes | str, path: Path) -> Any:
-    """As `read`, of a text that comes from `path`."""
+    """As `read`, from `text`; errors name `path` as where it comes from."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
@@ -25,7 +25,7 @@ def parse(text: bytes | str, path: Path) -> Any:
 
 
 def dump(value: Any) -> str:
-    """Plain values as yaml, an entry a line, keys in their order; `read` gives them back."""
+    """Plain values as YAML, one entry per line, keys in their order; `read` gives them back."""
     from ruamel.yaml import YAML
 
     buffer = io.StringIO()

@@ -1,4 +1,4 @@
-"""Which files of this project a module really imports, found by reading the code and not by running it."""
+"""Finds the files of this project that a module imports, directly or not, by reading the code without running it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _file(module: str) -> Path | None:
 
 
 def _imports(path: Path) -> set[str]:
-    """Modules below stages/ that a file imports, inside functions too; imports for type checking alone do not count."""
+    """Modules below stages/ that a file imports, also inside functions, but not those for type checking alone."""
     names: set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -39,7 +39,7 @@ def _imports(path: Path) -> set[str]:
 
 @lru_cache
 def files(module: str) -> tuple[str, ...]:
-    """Paths of `module` and of all it imports, directly or not, relative to the repository, sorted."""
+    """The files of `module` and of all that it imports, directly or not, relative to the repository, sorted."""
     seen: set[Path] = set()
     queue = [module]
     while queue:
@@ -52,7 +52,7 @@ def files(module: str) -> tuple[str, ...]:
 
 @lru_cache
 def digest(module: str) -> str:
-    """Hash of the code of `module`'s closure."""
+    """Hash of the code of `module` and of all that it imports."""
     state = hashlib.sha256()
     for name in files(module):
         state.update(name.encode() + b"\0" + (ROOT / name).read_bytes())

@@ -1,7 +1,6 @@
-"""How a result came about: a manifest beside it, which names it by the checkpoint's sha256.
+"""The manifest beside a result: which code, machine and versions made it, how fast, and the checkpoint's sha256.
 
-Nothing reads it, so that two runs may differ in it alone; dvc.yaml does not declare that of the current experiment, so
-that its times do not change dvc.lock.
+No stage reads it. dvc.yaml does not declare the current experiment's, so that its times do not change dvc.lock.
 """
 
 from __future__ import annotations
@@ -19,13 +18,20 @@ from stages.longtail.runtime.devices import Compute
 
 
 def facts() -> dict[str, Any]:
-    """Of this process, what may differ from that of another one that trains the same epochs."""
+    """What may differ between two processes that train epochs of the same run."""
     return {"threads": torch.get_num_threads(), "revision": revision.current()}
 
 
 def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dict[str, Any]:
-    """versions, machine, revision, speed. images: trained in these seconds, not those that came from checkpoints:
-    how those came about stands beside it as `earlier`."""
+    """Versions, machine, revision and speed of this process.
+
+    Args:
+        compute: the device and the precision.
+        at_once: seeds trained at once.
+        seconds: that the training took.
+        images: trained in these seconds. Epochs that came from checkpoints do not count; what earlier processes say of
+            themselves is in the manifest's `earlier`.
+    """
     cuda = compute.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
@@ -46,7 +52,7 @@ def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dic
 
 
 def processor() -> str:
-    """Its model where Linux tells, such as AMD EPYC 7B13."""
+    """The processor's model as Linux tells it, such as AMD EPYC 7B13; on other systems what Python knows."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

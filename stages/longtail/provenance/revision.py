@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 
-VARIABLE = "LONGTAIL_REVISION"  # of the environment; names the commit of a copy without git
+VARIABLE = "LONGTAIL_REVISION"  # environment variable that names the commit of a copy without git
 
 
 def current() -> str | None:
-    """The commit of the working directory, with a + where files differ from it; outside git that of VARIABLE."""
+    """The working directory's commit, with a + if stages/ or conf/ differ from it; outside git the one VARIABLE has."""
     try:
         commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "stages", "conf"], capture_output=True)

@@ -1,4 +1,4 @@
-"""The device and the number format to compute with, resolved from the runtime parameters."""
+"""Chooses the device and the number format to compute with, as the section `runtime` says."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from stages.longtail.console.errors import UserError
 from stages.longtail.runtime.runtime import Precision, Runtime
 
-# Seeds that train at once do so in threads of one process. One at a time they do what belongs to all of it: draw from
-# torch's generator (every new layer does), silence warnings, write the growing history, and, on a GPU, what can make
-# the whole device wait, which ends another thread's recording of a graph: record one, and whatever a library sees for
-# the first time (it loads, allocates and, in mode `fast`, measures).
+# Seeds that train at once are threads of one process. Under this lock they take turns with what the process shares: to
+# draw from torch's generator (every new layer does), to silence warnings, to write the history. On a GPU they also take
+# turns with what can make the whole device wait, since that would break another thread's recording of a CUDA graph:
+# recording one, and the first call of any kernel (the library loads, allocates and, in mode `fast`, measures).
 ONE_AT_A_TIME = threading.RLock()
 
 
@@ -28,18 +28,18 @@ class Compute:
     precision: Precision
 
     def autocast(self) -> AbstractContextManager:
-        """bf16 where the operation allows it; the weights and their updates stay fp32."""
+        """A context in which operations compute in bf16 where torch allows it; weights and updates stay fp32."""
         match self.precision:
             case "fp32" | "tf32":
                 return nullcontext()
-            case "bf16":  # without the cache, which is all threads'
+            case "bf16":  # without autocast's cache, which all threads would share
                 return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
             case _:
                 assert_never(self.precision)
 
 
 def resolve(runtime: Runtime) -> Compute:
-    """Set torch up as `runtime` says. Raises UserError where the machine lacks what is asked for."""
+    """Set torch up as `runtime` says. Raises UserError if the machine lacks the device or the precision."""
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     if runtime.device == "cuda" and not torch.cuda.is_available():
@@ -59,26 +59,26 @@ def resolve(runtime: Runtime) -> Compute:
 
 
 def _set_mode(mode: str, device: str) -> None:
-    """bitwise: only kernels that give the same bits each time. A CPU has no others here: both modes are one."""
+    """In mode `bitwise`, allow only kernels that give the same bits each time. On a CPU the two modes are the same."""
     if device == "cuda":
-        # cuBLAS asks for it where streams are at work, and torch looks once in a process whether it is there.
+        # cuBLAS needs it to be deterministic where several streams run; torch looks for it once per process.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device == "cuda" and mode == "bitwise":
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Where torch has no such kernel (the max-pooling of ImageNet's networks), it warns.
+    # warn_only, as torch has no deterministic kernel for some operations (max-pooling in the ImageNet networks).
     torch.use_deterministic_algorithms(device == "cuda" and mode == "bitwise", warn_only=True)
     torch.backends.cudnn.deterministic = mode == "bitwise"
     torch.backends.cudnn.benchmark = mode == "fast"
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Do so many bytes leave half of what is free of the device's memory, the main memory for a CPU?"""
+    """Whether `size` bytes leave half of the device's free memory (for a CPU: of the main memory)."""
     free = free_memory(device)
     return free is None or size <= free / 2
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes; None where the system does not tell."""
+    """The device's free memory in bytes; None if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -90,6 +90,6 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _cpu_has_bf16() -> bool:
-    """True with AVX512-BF16 or AMX; elsewhere torch emulates bf16, many times slower than fp32."""
+    """Whether the CPU has AVX512-BF16 or AMX. Without them torch emulates bf16, many times slower than fp32."""
     probes = [getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("avx512_bf16", "amx_tile")]
     return any(probe is not None and probe() for probe in probes)

@@ -12,13 +12,13 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class Runtime(Section):
-    """How, not what, to compute. What can change the last bits of a result is part of a recipe."""
+    """How to compute, not what. Settings that can change the last bits of a result are part of a run's recipe."""
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Precision
     threads: Count | None  # of the CPU; null: all that torch finds
     test_every: Count  # epochs between tests during training; the last epoch is always tested
-    mode: Literal["bitwise", "fast"] = "bitwise"  # the same bits each time, or whatever kernels are fastest
-    at_once: Count | None = None  # seeds, with the results of each alone; null: 8 on a GPU if small images, else 1
+    mode: Literal["bitwise", "fast"] = "bitwise"  # the same bits each time, or the fastest kernels
+    at_once: Count | None = None  # seeds trained at once; changes no result; null: 8 for small images on a GPU, else 1
     regularity: bool = False  # count each training image's learned and forgotten events (`switching` appendix A)
-    observe: Items[Quantity] = ()  # what to look at after every epoch, by class: see training/observation.py
+    observe: Items[Quantity] = ()  # recorded by class after every epoch, see training/observation.py

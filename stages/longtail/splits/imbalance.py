@@ -1,4 +1,4 @@
-"""Class counts of the imbalance profiles, and the draw of the subset that has them."""
+"""The class counts of the imbalance profiles, and the draw of a subset that has them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from stages.longtail.splits.split import Split
 
 
 def class_counts(profile: Literal["exp", "step"], ratio: float, n_max: int, classes: int) -> np.ndarray:
-    """Images to keep of each class, int64 (classes,), largest first.
+    """How many images to keep of each class.
 
-    exp: n_i = int(n_max * ratio ** (-i / (classes - 1))) (Cui et al. 2019, Cao et al. 2019).
-    step: the first classes // 2 keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
+    Args:
+        profile: `exp`: n_i = int(n_max * ratio ** (-i / (classes - 1))) (Cui et al. 2019, Cao et al. 2019); `step`: the
+            first classes // 2 keep n_max, the others int(n_max / ratio) (Buda et al. 2018).
+        ratio: images of the largest class over images of the smallest.
+        n_max: images of the largest class.
+        classes: number of classes.
+
+    Returns:
+        int64 (classes,), the largest class first.
     """
     match profile:
         case "exp":
@@ -27,11 +34,22 @@ def class_counts(profile: Literal["exp", "step"], ratio: float, n_max: int, clas
 
 
 def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and indices held out, both int64 into `labels`, in the order in which they were drawn.
+    """Draw the images to train on and those to hold out.
 
-    One RandomState(seed) shuffles the indices of each class in turn and the first n_i are kept: the draw of the public
-    code of Cao et al., which most papers share. Held-out images are the last of each shuffled class, and leave less for
-    an n_max that is null: a subset with a hold-out is not the papers', it is there to choose by.
+    One RandomState(seed) shuffles the indices of each class in turn, and the first n_i are kept: the draw of the public
+    code of Cao et al. (2019), which most papers share. The last images of each shuffled class are held out. With
+    n_max null they reduce what is left to keep, so a subset with a hold-out is not the papers' subset.
+
+    Args:
+        labels: int (n,), of the training division.
+        names: the classes' names, by label.
+        split: the section of the parameters.
+
+    Returns:
+        Indices to keep and indices held out, both int64 positions in `labels`, in the order in which they were drawn.
+
+    Raises:
+        UserError: a class has too few images.
     """
     sizes = np.bincount(labels, minlength=len(names))
     available = sizes - split.holdout
@@ -69,7 +87,10 @@ def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray
 
 
 def shots(counts: np.ndarray, many: int, few: int) -> list[str]:
-    """many-shot: above `many` training images; few-shot: below `few`; medium-shot: between (Kang et al. 2020)."""
+    """Each class's group: many-shot above `many` training images, few-shot below `few`, medium-shot between.
+
+    Kang et al. (2020) have many = 100 and few = 20.
+    """
     if few > many + 1:
         raise UserError(f"split.few is {few}, above split.many, {many}: a class would be both; set few to at most many")
     return ["many" if n > many else "few" if n < few else "medium" for n in counts]

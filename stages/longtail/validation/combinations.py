@@ -1,4 +1,4 @@
-"""What no single section of the parameters can see: combinations that make no sense, refused with one line."""
+"""Refuses combinations of parameters that make no sense together, which no single section can see."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stages.longtail.splits.split import Split
 
 
 def check(sections: dict[str, Any]) -> None:
-    """sections: those that the file has, parsed, by name. Raises UserError, without the file's name."""
+    """Check the parsed sections of a parameter file, given by name. Raises UserError, without the file's name."""
     seeds, protocol, split = sections.get("seeds"), sections.get("protocol"), sections.get("split")
     representation, classifier = sections.get("representation"), sections.get("classifier")
     if seeds is not None:
@@ -85,7 +85,7 @@ def _milestones(name: str, section: Any) -> None:
 
 
 def _representation(representation: Representation) -> None:
-    """An auxiliary task brings batches of its own, which nothing else mixes or embeds."""
+    """An auxiliary task has batches of its own, so that neither mixing nor embedded batches go with it."""
     groups = getattr(representation.mixing, "groups", (0,))
     if not groups:
         raise UserError("representation.mixing.groups is empty: name at least one, such as [0], which is the input")
@@ -109,7 +109,7 @@ def _representation(representation: Representation) -> None:
 
 
 def _continued(classifier: Any) -> tuple[str, Continue | None]:
-    """How the training goes on from the branch, if it does, and the section that says so."""
+    """The name and the model of the section that says how training goes on from the branch; None if it does not."""
     if isinstance(classifier, Continue):
         return "classifier", classifier
     return "classifier.after", getattr(classifier, "after", None)
@@ -147,7 +147,7 @@ def _heads(representation: Representation, classifier: Any) -> None:
 
 
 def _branch(protocol: Protocol, representation: Representation, beyond: bool) -> int:
-    """The epoch of the branch. beyond: it may lie after the protocol's epochs, as training goes on from it."""
+    """The epoch of the branch. beyond: it may lie after the protocol's last epoch, since training goes on from it."""
     epoch = branch_epoch(protocol.schedule, protocol.epochs, representation.branch)
     if epoch < 1 or (epoch > protocol.epochs and not beyond):
         raise UserError(
@@ -167,7 +167,7 @@ def _interlude(where: str, continued: Continue, left: int) -> None:
 
 
 def _nothing_left(where: str, protocol: Protocol, representation: Representation, continued: Continue) -> None:
-    """A change that no epoch would see: the result would be another method's under this one's name."""
+    """Refuse a change that no epoch would use: the result would be another method's, under this one's name."""
     changed = [axis for axis in ("sampler", "loss", "weighting") if _differs(representation, continued, axis)]
     changed += ["trained"] if continued.trained != "all" else []
     changed += [name for name in ("new_head", "interlude") if getattr(continued, name)]
@@ -180,7 +180,7 @@ def _nothing_left(where: str, protocol: Protocol, representation: Representation
 
 
 def _earlier(protocol: Protocol) -> str:
-    """What puts the branch before the last epoch, as an override; '' if there is no epoch before it."""
+    """An override that puts the branch before the last epoch; '' if no epoch comes before it."""
     for branch in (Branch(at="last_milestone", plus=0), Branch(at="deferred", plus=0), Branch(at="start", plus=1)):
         schedule = protocol.schedule
         if branch.at == "last_milestone" and not (isinstance(schedule, MultiStep) and schedule.milestones):
@@ -196,7 +196,7 @@ def _differs(representation: Representation, continued: Continue, axis: str) -> 
 
 
 def _beyond(where: str, protocol: Protocol, representation: Representation, continued: Continue, branch: int) -> None:
-    """What is a function of t / T means nothing after T."""
+    """Refuse what is defined by t / T, the epoch over the protocol's epochs, where training goes on after T."""
     reason = ""
     there = [continued.sampler or representation.sampler, getattr(representation.embedded, "sampler", None)]
     there += [representation.sampler] if branch > protocol.epochs else []

@@ -1,8 +1,8 @@
-"""Every section of the parameters, also those that a stage does not read, and whether they make sense together.
+"""Validates a whole parameter file: every section, including those that a stage does not read, and their combinations.
 
-This package can only refuse: it is handed a copy, and returns nothing. So no result depends on it, no stage declares it
-in dvc.yaml, and a new axis here makes no finished stage stale. configuration/parameters.py imports it by name, as a
-stage runs; tests/test_dag.py knows this one exception.
+This package can only refuse: it is given a copy and returns nothing. No result depends on it, so no stage declares it
+in dvc.yaml, and a new axis makes no finished stage stale. configuration/parameters.py imports it by name while a stage
+runs; tests/test_dag.py knows this one exception.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ SECTIONS: dict[str, Any] = {
 
 
 def check(raw: dict[str, Any], path: Path) -> None:
-    """Raise UserError, one line that names the file and the key, for what is unknown, does not fit or makes no sense.
+    """Raise UserError with one line that names the file and the key if something is unknown, does not fit or clashes.
+
+    A missing section is not refused here, but by the stage that reads it.
 
     Args:
-        raw: the sections that the file has, plain values; a stage misses a section when it reads it.
+        raw: the sections that the file has, as plain values.
         path: the file, for the message.
     """
     for name in raw:
