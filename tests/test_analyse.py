@@ -14,14 +14,15 @@ from inprocess import alter, files, ok, start
 
 from stages.longtail.configuration import cells
 
-METHODS = ("joint", "cbs", "cbs_rrs", "tau_norm", "switching", "cw_ldam")
+METHODS = ("joint", "cbs", "cbs_rrs", "tau_norm", "switching", "cw_ldam", "mfw_step")
 OBSERVED = "runtime.observe=[accuracy,loss,feature_gradient,head_gradient]"
 WATCHED = {"joint": ("runtime.regularity=true", OBSERVED), "cbs": (OBSERVED,)}
+PLANE = ("+protocol.projection=2", "+protocol.projection_relu=false", "runtime.observe=[plane]")
 DRAWN = {
     "balance": ["figure2_loss", "figure3_gain"],
     "decoupling": ["figure1_accuracy", "figure2_tau", "figure2_weight_norms", "figure3_sampling"],
     "end_to_end": ["figure2_correlation", "figure3_classifier", "figure6_gradient_norm", "figure7_singular_values"],
-    "procrustean": ["figure1_progress", "figure4_feature_gradient", "figure7_deviation"],
+    "procrustean": ["figure1_progress", "figure4_feature_gradient", "figure5_plane", "figure7_deviation"],
     "switching": ["figure3_test_accuracy", "figure4_learning_speed", "figure7_events", "table12_irregularity"],
 }
 
@@ -36,7 +37,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
     shared, room = root / "reports/papers/data", root / "reports/papers/procrustean"
     entries = {}
     for method in METHODS:
-        overrides, name = [f"method={method}", *SHORT, *WATCHED.get(method, ())], f"digits-exp-20-{method}"
+        overrides, name = (
+            [f"method={method}", *SHORT, *WATCHED.get(method, PLANE if method == "mfw_step" else ())],
+            f"digits-exp-20-{method}",
+        )
         folder = tmp_path_factory.mktemp(method)
         shutil.copytree(split_digits / "data/raw", folder / "data/raw")
         (folder / "params.yaml").write_text(yaml.safe_dump(composed(*overrides)))
@@ -93,6 +97,8 @@ def test_every_figure_of_a_paper_s_runs(papers: Path, capsys: pytest.CaptureFixt
     events = read("switching", "figure7_events")
     assert events.images.sum() == events.drop_duplicates("class")["count"].sum()
     assert events.learned.max() <= 9 and (events.epochs == 9).all()
+    plane = read("procrustean", "figure5_plane")
+    assert plane.epoch.unique().tolist() == [1, 3, 5, 7, 9] and set(plane.run) == {"digits-exp-20-mfw_step"}
     losses = read("balance", "figure2_loss")
     assert set(losses.run) == {f"procrustean/digits-exp-20-{method}" for method in WATCHED}
     assert (losses.groupby(["run", "class"]).epoch.count() == 9).all() and losses["class"].nunique() == 10
@@ -138,7 +144,7 @@ def test_the_current_experiment(trained: Workplace) -> None:
     found = {path.relative_to("reports/analyses").as_posix() for path in Path("reports/analyses").rglob("*.svg")}
     # These need a baseline, events, or what was observed.
     kept = {"figure3_gain", "figure7_events", "table12_irregularity", "figure1_progress", "figure4_learning_speed"}
-    kept |= {"figure4_feature_gradient", "figure2_loss", "figure6_gradient_norm"}
+    kept |= {"figure4_feature_gradient", "figure2_loss", "figure6_gradient_norm", "figure5_plane"}
     assert found == {
         f"{paper}/{stem}-digits-exp-20.svg" for paper, stems in DRAWN.items() for stem in stems if stem not in kept
     }

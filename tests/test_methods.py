@@ -29,6 +29,7 @@ from stages.longtail.validation import combinations
 METHODS = sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml"))
 REPORTS = ("metrics.json", "history.csv", "per_class.csv", "confusion.csv", "shots.csv")
 
+PLANE = ("+protocol.projection=2", "runtime.observe=[plane]")
 BILATERAL = "representation.auxiliary=bilateral"
 CBS = "{kind: cbs, images: 5}"  # no divisor of small's 64
 CONTINUE = "{kind: continue, sampler: null, loss: null, weighting: null}"
@@ -122,6 +123,9 @@ REFUSED = [
         "representation.auxiliary is task",
     ),
     (("method=bbn", "+protocol.projection=8"), "protocol.projection is set", "representation.auxiliary is bilateral"),
+    (("+protocol.projection_relu=false",), "protocol.projection_relu is false", "there is no projection"),
+    (("runtime.observe=[plane]",), "runtime.observe has plane", "protocol.projection to 2"),
+    (("method=ldam", *PLANE), "runtime.observe has plane", "representation.head to linear"),
     (("method=mixup", BILATERAL), "representation.mixing is mixup", "representation.auxiliary is bilateral"),
     (("method=cbs_rrs", "representation.embedded=bet"), "representation.embedded is bet", "auxiliary is tasks"),
     (("method=bet", BILATERAL), "representation.embedded is bet", "representation.auxiliary is bilateral"),

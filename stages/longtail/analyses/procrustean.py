@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from stages.longtail.analyses import drawing, training_curves
+from stages.longtail.analyses import drawing, plane, training_curves
 from stages.longtail.analyses.analysis import Analysis, by_run
 from stages.longtail.analyses.runs import Run
 
@@ -107,6 +107,18 @@ ANALYSES = (
         draw_feature_gradients,
         needs="checkpoint",
         size=(8, 3.6),
+    ),
+    Analysis(
+        "figure5_plane",
+        "Figures 5 and 6: the plane of two features",
+        "Features of the first 40 training and the first 40 test images of each class, not augmented, after the epochs "
+        "that the paper draws (20, 60, 120, 160 of 200) and the last; grey: where two classes are level and ahead of "
+        "the others; arrows: the classes' weights in the classifier, the longest of a panel 0.6 of half its width. "
+        "First seed.",
+        by_run(plane.positions),
+        plane.draw_positions,
+        needs="checkpoint",
+        size=(9, 8),
     ),
     Analysis(
         "figure7_deviation",

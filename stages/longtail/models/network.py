@@ -27,6 +27,7 @@ class Architecture(TypedDict):
     bilateral: bool  # a second last block; the features are those of both, one after the other
     auxiliary: dict[str, int]  # further linear heads, used in training alone: name and number of outputs
     projection: NotRequired[int | None]  # outputs of a linear layer and a ReLU that make the features; None: none
+    projection_relu: NotRequired[bool]  # False: of the linear layer alone
     crop: NotRequired[int | None]  # pixels a side of the images that it is given; None: whole ones
 
 
@@ -51,7 +52,8 @@ class Network(nn.Module):
         if architecture["bilateral"]:
             self.second_block = copy.deepcopy(self.last_block)  # its weights are drawn anew by `create`
         if projection := architecture.get("projection"):
-            self.projection = nn.Sequential(nn.Linear(self.channels, projection), nn.ReLU(inplace=True))
+            rectified = [nn.ReLU(inplace=True)] if architecture.get("projection_relu", True) else []
+            self.projection = nn.Sequential(nn.Linear(self.channels, projection), *rectified)
         if architecture["whitening"]:
             self.whitening = Whitening(self.features_size, **architecture["whitening"])
         self.head: nn.Module = heads.build(architecture["head"], self.features_size, architecture["classes"])
@@ -85,13 +87,19 @@ class Network(nn.Module):
             if mix and after == number:
                 x = mix(x)
         x = resnet_cifar.pool(x)
-        return self._whiten(self.projection(x) if self.architecture.get("projection") else x)
+        return self._whiten(self._project(x) if self.architecture.get("projection") else x)
 
     def shared(self, x: Tensor) -> Tensor:
         """All but the last block, for the two branches of a bilateral network."""
         for group in self.groups[:-1]:
             x = group(x)
         return self.groups[-1][:-1](x)  # type: ignore[index]
+
+    def _project(self, pooled: Tensor) -> Tensor:
+        if self.architecture.get("projection_relu", True):
+            return self.projection(pooled)
+        with torch.autocast(pooled.device.type, enabled=False):  # bf16 would put a plane's points on a grid
+            return self.projection(pooled)
 
     def _whiten(self, features: Tensor) -> Tensor:
         return self.whitening(features) if self.architecture["whitening"] else features

@@ -107,7 +107,7 @@ def _table_lines(cells: pd.DataFrame) -> list[str]:
         subsets = dict.fromkeys(plan.subset_name(cell) for _, cell in mine.iterrows())
         rows = [f"'{row}'" for row in mine.row.unique()]
         numbers = "1 number" if len(mine) == 1 else f"{len(mine)} numbers"
-        lines.append(f"{paper} table {int(table)}, {numbers} in {', '.join(rows)}: {', '.join(subsets)}")
+        lines.append(f"{paper} {published.place(table)}, {numbers} in {', '.join(rows)}: {', '.join(subsets)}")
     return lines or ["no table of the five papers"]
 
 

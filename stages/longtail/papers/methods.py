@@ -68,7 +68,8 @@ def tables(folder: Path) -> dict[str, str]:
     for method, mine in cells.groupby("method"):
         papers = mine.groupby("paper", sort=False).table.unique()
         result[str(method)] = "; ".join(
-            f"{paper} {', '.join(str(int(number)) for number in sorted(numbers))}" for paper, numbers in papers.items()
+            f"{paper} {', '.join(str(int(number) or 'text') for number in sorted(numbers))}"
+            for paper, numbers in papers.items()
         )
     return result
 

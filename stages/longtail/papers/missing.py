@@ -18,7 +18,8 @@ from stages.longtail.splits import imbalance
 
 # Training images, as the papers print them (for Tiny-ImageNet and CIFAR: of each class before the subset is drawn).
 IMAGES = {"imagenet_lt": 115_846, "places_lt": 62_500, "inaturalist2018": 437_513, "tiered_imagenet": 351_800}
-A_CLASS = {"cifar10": (5000, 10), "cifar100": (500, 100), "tiny_imagenet": (500, 200), "digits": (120, 10)}
+A_CLASS = {"cifar10": (5000, 10), "cifar10_four": (5000, 4), "cifar100": (500, 100), "tiny_imagenet": (500, 200)}
+A_CLASS |= {"digits": (120, 10)}
 
 
 COLUMNS = ["run", "cells", "images (millions)", "hours", "waits for", "command"]
@@ -123,4 +124,4 @@ def waits_for(params: Experiment) -> str:
     """Where the data set belongs, if its files are not on this machine and will not come by download."""
     dataset = params.dataset
     folder = loading.root_of(dataset) / dataset.name
-    return "" if dataset.name in ("digits", "cifar10", "cifar100") or folder.is_dir() else str(folder)
+    return "" if dataset.name.startswith(("digits", "cifar")) or folder.is_dir() else str(folder)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.papers import requested_runs, results, scoreboard
+from stages.longtail.papers import published, requested_runs, results, scoreboard
 
 
 def write(paper: str, cells: pd.DataFrame, folder: Path, ledger: Path) -> None:
@@ -48,8 +48,8 @@ def _tables(cells: pd.DataFrame) -> str:
     lines = []
     for number, mine in cells.groupby("table", sort=True):
         run, runnable = int(mine["last"].notna().sum()), int((mine.run != "").sum())
-        stem = f"table{int(number)}"
-        lines.append(f"- [{stem}]({stem}.md) ([LaTeX]({stem}.tex), [csv]({stem}.csv)): {run} of {runnable} cells run")
+        stem, name = f"table{int(number)}", published.place(number).replace(" ", "")
+        lines.append(f"- [{name}]({stem}.md) ([LaTeX]({stem}.tex), [csv]({stem}.csv)): {run} of {runnable} cells run")
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.papers import results
+from stages.longtail.papers import published, results
 
 # What tells two cells of a row apart; those that vary in a table head its columns.
 HEADERS = ["dataset", "profile", "ratio", "backbone", "epochs", "measure", "group"]
@@ -28,11 +28,11 @@ def markdown(paper: str, number: int, cells: pd.DataFrame, grid: pd.DataFrame) -
     if cells["last"].isna().all():
         runnable = int((cells.run != "").sum())
         return (
-            f"# {paper}, table {number}\n\nNobody ran a number of this table yet. It prints {len(cells)} "
+            f"# {paper}, {published.place(number)}\n\nNobody ran a number of this table yet. It prints {len(cells)} "
             f"([csv](table{number}.csv)), of which a preset runs {runnable}.\n"
         )
     table = grid.to_markdown(index=False, disable_numparse=True)
-    return f"# {paper}, table {number}\n\n{table}\n\n{caption(cells)}\n"
+    return f"# {paper}, {published.place(number)}\n\n{table}\n\n{caption(cells)}\n"
 
 
 def as_printed(cells: pd.DataFrame) -> pd.DataFrame:

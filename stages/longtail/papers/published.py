@@ -30,6 +30,8 @@ COLUMNS = [
     *("group", "measure", "value", "mark", "note"),
 ]
 
+TEXT = 0  # the table of numbers that stand in a paper's text, outside of its tables
+
 FRACTION = "a fraction of 1, not percent"  # a variant: the paper prints an accuracy so
 
 
@@ -64,6 +66,11 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     return frame
 
 
+def place(table: float) -> str:
+    """Such as: table 3."""
+    return "text" if table == TEXT else f"table {int(table)}"
+
+
 def read_all(papers: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     """All cells of all papers, with a column `paper`; none where the folder has no file."""
     frames = [read(path, conf).assign(paper=path.parent.name) for path in files(papers)]
@@ -91,7 +98,8 @@ def cell(params: Experiment, papers: Path, conf: Path) -> tuple[str, dict[str, f
     for overrides in rows.overrides.unique():
         if not preset.deviations(params, conf, overrides.split()):
             rows = rows[rows.overrides == overrides].drop_duplicates("group")
-            tables = ", ".join(str(int(table)) for table in rows.table.unique())
-            where = f"{rows.paper.iloc[0]}, table {tables}, row '{rows.row.iloc[0]}'"
+            numbers = [int(table) for table in rows.table.unique()]
+            tables = f"table {', '.join(map(str, numbers))}" if any(numbers) else place(TEXT)
+            where = f"{rows.paper.iloc[0]}, {tables}, row '{rows.row.iloc[0]}'"
             return where, dict(zip(rows.group, rows.value, strict=True))
     return "", {}

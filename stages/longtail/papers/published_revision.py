@@ -100,7 +100,9 @@ def near(own: Experiment, papers: Path, conf: Path) -> str:
     same = cells[cells.dataset == own.dataset.name]
     if same.empty:
         return ""
-    shown = [f"{c.paper} table {c.table:g} {c.dataset} {c.ratio:g} {c.value:g}" for _, c in same.head(5).iterrows()]
+    shown = [
+        f"{c.paper} {published.place(c.table)} {c.dataset} {c.ratio:g} {c.value:g}" for _, c in same.head(5).iterrows()
+    ]
     return f"; its method on this data set: {'; '.join(shown)}"
 
 

@@ -64,8 +64,8 @@ def cells(folder: Path, conf: Path) -> pd.DataFrame:
         name = plan.run_name(cell)
         if name and name not in runs:
             raise UserError(
-                f"{folder / 'plan.yaml'} has no run '{name}', which table {cell.table:g} needs: write it again with "
-                "python -m stages.launch --update"
+                f"{folder / 'plan.yaml'} has no run '{name}', which {published.place(cell.table)} needs: write it "
+                "again with python -m stages.launch --update"
             )
         run = runs.get(name)
         measured = measure(cell, run) if run else {}

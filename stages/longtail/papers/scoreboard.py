@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.papers import results, scoreboard_figure
+from stages.longtail.papers import published, results, scoreboard_figure
 
 RUN = ["paper", "run"]
 NUMBER = [*RUN, "group", "measure", "value"]  # the same number, though two tables print it
@@ -42,7 +42,7 @@ def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:
     table = pd.DataFrame(rows).fillna("-").to_markdown(index=False, disable_numparse=True)
     between = results.between(every[every.run != ""].drop_duplicates(NUMBER))
     above, of = int(between.sum()), int(between.notna().sum())
-    tables = sum(cells.table.nunique() for cells in papers.values())
+    tables = sum(cells.table[cells.table != published.TEXT].nunique() for cells in papers.values())
     figure = scoreboard_figure.write(papers, folder)
     write_text(
         folder / "README.md",

@@ -81,7 +81,7 @@ def check(cells_of: dict[str, pd.DataFrame], papers: Path, revision: str) -> Non
             for _, row in before.iterrows():
                 was = str(row.last_within) == "True"
                 if was and str(now_within.get(_key(row, keys))) != "True":
-                    worse.append(f"{paper} table {int(number)} '{row.row}' ({row.run})")
+                    worse.append(f"{paper} {published.place(number)} '{row.row}' ({row.run})")
     if worse:
         raise UserError(f"within the tolerance at {revision}, but no longer: {'; '.join(worse)}")
     print(f"every cell that was within its tolerance at {revision} still is")

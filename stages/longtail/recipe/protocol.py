@@ -36,3 +36,4 @@ class Protocol(Section):
     nesterov: bool = False  # momentum as Nesterov has it
     drop_last: bool = False  # an epoch ends before a last, smaller batch
     projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none
+    projection_relu: bool = True  # false: the linear layer alone

@@ -6,7 +6,7 @@ from typing import Literal
 
 from stages.longtail.configuration.schema import Count, Items, Section
 
-Quantity = Literal["accuracy", "loss", "feature_gradient", "head_gradient"]
+Quantity = Literal["accuracy", "loss", "feature_gradient", "head_gradient", "plane"]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 

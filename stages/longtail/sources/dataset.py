@@ -19,9 +19,10 @@ class Lists(Section):
 
 
 class Dataset(Section):
-    name: Literal["digits", "cifar10", "cifar100", "folder", LargeSet]
+    name: Literal["digits", "cifar10", "cifar10_four", "cifar100", "folder", LargeSet]
     root: str | None  # where the files are or go; null: $LONGTAIL_DATA, else data/downloads
     size: Annotated[int, Field(ge=5, le=1024)]  # pixels a side that images are stored with; see pictures
     watch: str  # the path that DVC hashes to see that the source changed
     listing: Items[str] = ()  # [images]: DVC first has the files' names, sizes and times written to `watch`
     lists: Lists = Lists()
+    classes: Items[str] = ()  # only these, labelled in this order; []: all, as the source has them

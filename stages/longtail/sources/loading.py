@@ -7,11 +7,13 @@ import errno
 import io
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
+from stages.longtail.configuration.messages import suggest
 from tqdm import tqdm
 
 from stages.longtail.console.errors import UserError
@@ -50,12 +52,20 @@ class Source:
 
 
 def load(dataset: Dataset) -> Source:
-    """Read a data set. Raises UserError if a file is missing, altered or no image, or a class has no test image."""
+    """Read a data set, or those of its classes that `dataset.classes` names.
+
+    Raises UserError if a file is missing, altered or no image, a class has no test image, or there is no such class.
+    """
+    source = _whole(dataset)
+    return _only(source, dataset.classes) if dataset.classes else source
+
+
+def _whole(dataset: Dataset) -> Source:
     match dataset.name:
         case "digits":
             layouts.lists_of(dataset)  # refuses lists, as for CIFAR: neither is read from image files
             return _digits(dataset)
-        case "cifar10" | "cifar100":
+        case "cifar10" | "cifar10_four" | "cifar100":
             layouts.lists_of(dataset)
             return _cifar(dataset)
         case "imagenet_lt" | "places_lt" | "inaturalist2018" | "tiny_imagenet" | "tiered_imagenet":
@@ -64,6 +74,26 @@ def load(dataset: Dataset) -> Source:
             return _folder(dataset)
         case _:
             assert_never(dataset.name)
+
+
+def _only(source: Source, names: Sequence[str]) -> Source:
+    """The source with these classes alone, labelled in this order, normalised as the whole is."""
+    for number, name in enumerate(names):
+        if name not in source.classes:
+            raise UserError(f"dataset.classes: there is no class '{name}'{suggest(name, source.classes)}")
+        if name in names[:number]:
+            raise UserError(f"dataset.classes names '{name}' twice")
+    label = np.full(len(source.classes), -1)
+    label[[source.classes.index(name) for name in names]] = np.arange(len(names))
+
+    def part(division: Division) -> Division:
+        labels = label[division.labels]
+        rows, images = np.flatnonzero(labels >= 0), division.images
+        if isinstance(images, Pictures):
+            return Division(replace(images, files=[images.files[row] for row in rows]), labels[rows])
+        return Division(images[rows], labels[rows])
+
+    return replace(source, classes=list(names), train=part(source.train), test=part(source.test))
 
 
 def _digits(dataset: Dataset) -> Source:
@@ -88,7 +118,7 @@ def _cifar(dataset: Dataset) -> Source:
 
     if dataset.size != 32:
         raise UserError(f"dataset.size is {dataset.size}, but {dataset.name} has 32 pixels a side: set it to 32")
-    reader = CIFAR10 if dataset.name == "cifar10" else CIFAR100
+    reader = CIFAR100 if dataset.name == "cifar100" else CIFAR10
     root = root_of(dataset)
     folder = root / reader.base_folder
     files = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]

@@ -47,6 +47,7 @@ class Training:
         state: State | None = None,
         regularity: bool = False,
         observe: Sequence[str] = (),
+        test: Batches | None = None,
     ) -> None:
         """Put a network on the device, ready to train.
 
@@ -59,6 +60,7 @@ class Training:
             state: what to go on from; None: from `network` as it is.
             regularity: count the images' learned and forgotten events.
             observe: what to look at after every epoch; see Observation.
+            test: the test images, where they are looked at, too.
         """
         self.phase, self.seed, self.compute = phase, seed, compute
         self.network = place(network, compute.device)
@@ -70,7 +72,7 @@ class Training:
         self.epoch = self.images = 0  # images: that were trained on here
         self.history: list[dict[str, Any]] = []
         self.regularity = Regularity(images, compute) if regularity else None
-        self.observation = observation(observe, phase, network, images, compute) if observe else None
+        self.observation = observation(observe, phase, network, images, compute, test) if observe else None
         self.tested = False
         if state is not None:
             self._load(state)
@@ -230,14 +232,19 @@ class Training:
 
 
 def observation(
-    quantities: Sequence[str], phase: Phase, network: Network, images: Batches, compute: Compute
+    quantities: Sequence[str],
+    phase: Phase,
+    network: Network,
+    images: Batches,
+    compute: Compute,
+    test: Batches | None = None,
 ) -> Observation:
-    """Of features where MFW mixes them, or after the second group (`procrustean` section 3.4)."""
+    """Of features where MFW mixes them, or after the second group (`procrustean` section 3.4); see Training."""
     classes, mixing = network.architecture["classes"], phase.mixing
     group = mixing.group if isinstance(mixing, MajorFeatureWeakening) and mixing.group else 2
     counts = np.bincount(images.labels_host, minlength=classes)
     adjust = losses.adjustment(phase.loss, counts, compute.device)
-    return Observation(quantities, images, classes, adjust, group, compute)
+    return Observation(quantities, images, classes, adjust, group, compute, test)
 
 
 def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:

@@ -17,17 +17,22 @@ from torch.nn import functional as F
 
 from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network
-from stages.longtail.prediction.predict import TEST_BATCH
+from stages.longtail.prediction import predict
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import parallel_seeds
 from stages.longtail.training.losses import Adjustment
 
 SHARE = 25  # a training image in so many is looked at
+POINTS = 40  # of each class and division in the plane
 
 
 def chosen(labels: np.ndarray, classes: int) -> np.ndarray:
     """Positions of the images to look at, ascending int64: the first of each class, at least one where there is one."""
-    quota = max(1, int(len(labels) / (SHARE * classes)))
+    return first(labels, classes, max(1, int(len(labels) / (SHARE * classes))))
+
+
+def first(labels: np.ndarray, classes: int, quota: int) -> np.ndarray:
+    """Positions of the first `quota` images of each class, ascending int64."""
     return np.sort(np.concatenate([np.flatnonzero(labels == number)[:quota] for number in range(classes)]))
 
 
@@ -40,19 +45,43 @@ class Observation:
     feature_gradient  mean norm of the gradient of an image's cross-entropy for its features after group `group`
     head_gradient   norm of the gradient of the mean cross-entropy over the training images for the class's weights;
                     the observed images of a class stand for all of it
+    plane           of a network with two features: plane_train and plane_test, float32 (n, 3), the features and the
+                    class of the first 40 images of each class; plane_head (classes, 3), weights and bias
 
     The cross-entropy is that of training: of the logits as the loss adjusts them.
     """
 
     def __init__(
-        self, quantities: Sequence[str], images: Batches, classes: int, adjust: Adjustment, group: int, compute: Compute
+        self,
+        quantities: Sequence[str],
+        images: Batches,
+        classes: int,
+        adjust: Adjustment,
+        group: int,
+        compute: Compute,
+        test: Batches | None = None,
     ) -> None:
+        """Choose the images.
+
+        Args:
+            quantities: those above.
+            images: the training images.
+            classes: how many.
+            adjust: what the loss does to the logits.
+            group: of convolutions, for feature_gradient.
+            compute: device and number format.
+            test: the test images, for plane.
+        """
         positions = chosen(images.labels_host, classes)
         self.quantities, self.adjust, self.group, self.compute = quantities, adjust, group, compute
         self.images = images.only(positions)
         counts = [np.bincount(labels, minlength=classes) for labels in (images.labels_host, self.images.labels_host)]
         self.counts, self.observed = (torch.from_numpy(count).to(compute.device) for count in counts)
         self.stands_for = self.counts / self.observed.clamp(min=1)  # training images, by class
+        self.plane: dict[str, Batches] = {}
+        if "plane" in quantities:
+            divisions = {"plane_train": images} | ({"plane_test": test} if test else {})
+            self.plane = {name: part.only(first(part.labels_host, classes, POINTS)) for name, part in divisions.items()}
         self.rows: list[dict[str, Any]] = []
 
     def look(self, network: Network, epoch: int) -> None:
@@ -61,7 +90,7 @@ class Observation:
         classes = len(self.counts)
         sums = {name: torch.zeros(classes, device=self.compute.device) for name in ("hits", "into", "loss", "feature")}
         gradient: Tensor | float = 0.0
-        size = TEST_BATCH[self.compute.device.type]
+        size = predict.TEST_BATCH[self.compute.device.type]
         for start in range(0, len(self.images), size):
             parallel_seeds.check()
             labels = self.images.labels[start : start + size]
@@ -81,7 +110,19 @@ class Observation:
             row["feature_gradient"] = sums["feature"] / self.observed
         if isinstance(gradient, Tensor):
             row["head_gradient"] = gradient.norm(dim=1)
+        if self.plane:
+            row |= self._positions(network)
         self.rows.append({name: value.cpu() if isinstance(value, Tensor) else value for name, value in row.items()})
+
+    def _positions(self, network: Network) -> dict[str, Tensor]:
+        """plane_train, plane_test (images, 3) and plane_head (classes, 3): see the class."""
+        found = {
+            name: torch.cat([predict.features(network, part, self.compute), part.labels[:, None].float()], 1)
+            for name, part in self.plane.items()
+        }
+        with torch.no_grad():
+            at = network.logits(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], device=self.compute.device))
+        return {**found, "plane_head": torch.stack([at[1] - at[0], at[2] - at[0], at[0]], 1)}
 
     def _part(self, network: Network, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """predicted int64 and losses (b,); feature_norms (b,) and head_gradient (classes, features) if asked for."""

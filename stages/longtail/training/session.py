@@ -198,7 +198,9 @@ class Session:
         if kept and (state is None or kept["epoch"] >= begins):
             state = kept
         images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
-        training = Training(phase, seed, begin(), images, self.compute, state, runtime.regularity, runtime.observe)
+        training = Training(
+            phase, seed, begin(), images, self.compute, state, runtime.regularity, runtime.observe, self.test
+        )
         first = training.epoch
         self.record.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
         _tell(name, scratch, begins, first, phase.stop)
@@ -257,7 +259,7 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
             whitening = representation.whitening.model_dump(exclude={"kind"})
         case _:
             assert_never(representation.whitening)
-    return Architecture(
+    made = Architecture(
         backbone=protocol.backbone,
         width=protocol.width,
         channels=channels,
@@ -269,3 +271,6 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
         projection=protocol.projection,
         crop=protocol.crop,
     )
+    if not protocol.projection_relu:  # else left out, as in checkpoints of before there was the choice
+        made["projection_relu"] = False
+    return made

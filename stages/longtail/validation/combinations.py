@@ -21,6 +21,7 @@ from stages.longtail.recipe.representation import (
     Representation,
 )
 from stages.longtail.recipe.schedule import Branch, Cosine, MultiStep, branch_epoch
+from stages.longtail.runtime.runtime import Runtime
 from stages.longtail.splits.split import Split
 
 
@@ -54,6 +55,7 @@ def check(sections: dict[str, Any]) -> None:
                 "protocol.projection is set and representation.auxiliary is bilateral, whose branches are mixed before "
                 "the head: set protocol.projection to null"
             )
+        _plane(protocol, representation, sections.get("runtime"))
     if split and isinstance(classifier, TauNormalise):
         _tau(classifier, split)
 
@@ -68,6 +70,20 @@ def _protocol(protocol: Protocol) -> None:
     if protocol.augment == "resized_crop_flip" and protocol.pad:
         raise UserError(
             f"protocol.pad is {protocol.pad}, but resized_crop_flip cuts its windows from the image: set it to 0"
+        )
+
+    if not protocol.projection_relu and not protocol.projection:
+        raise UserError(
+            "protocol.projection_relu is false, but there is no projection: set protocol.projection, or leave it true"
+        )
+
+
+def _plane(protocol: Protocol, representation: Representation, runtime: Runtime | None) -> None:
+    """Two features, and a head that is a line between any two classes."""
+    if runtime and "plane" in runtime.observe and (protocol.projection != 2 or representation.head != "linear"):
+        raise UserError(
+            "runtime.observe has plane, which needs two features and a linear head: set protocol.projection to 2 and "
+            "representation.head to linear, or take it out"
         )
 
 

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from stages.longtail.analyses import balance, decoupling, drawing, end_to_end, procrustean, switching, training_curves
+from stages.longtail.analyses import (
+    balance,
+    decoupling,
+    drawing,
+    end_to_end,
+    plane,
+    procrustean,
+    switching,
+    training_curves,
+)
 from stages.longtail.models import heads
 from stages.longtail.recipe.representation import LDAM, CrossEntropy
 
@@ -36,6 +45,18 @@ def test_tau_turns_a_large_weight_into_a_direction():
     assert found[1.0, "few"] == 100 and found[1.0, "all"] == 100
     # The second class wins once 4 ** (1 - tau) * 0.3 < 1, from tau 0.1315 on.
     assert found[0.1, "few"] == 0 and found[0.15, "few"] == 100
+
+
+def test_the_plane_is_parted_where_two_classes_are_level_and_ahead():
+    weights, bias = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]]), np.array([0.0, 0.0, -1.0])
+    # x = 0 up to y = 0.5; from there on |x| = 2 y - 1.
+    level, right, left = plane.boundaries(weights, bias, reach=3.0)
+    np.testing.assert_allclose(level[:, 0], 0, atol=1e-9)
+    assert level[:, 1].min() == pytest.approx(-3, abs=0.05) and level[:, 1].max() == pytest.approx(0.5, abs=0.05)
+    for line, sign in ((right, 1), (left, -1)):
+        np.testing.assert_allclose(sign * line[:, 0], 2 * line[:, 1] - 1, atol=1e-9)
+        assert line[:, 1].min() == pytest.approx(0.5, abs=0.05) and np.abs(line).max() <= 3
+    assert plane.boundaries(np.zeros((2, 2)), np.zeros(2), 1.0) == []
 
 
 def test_weight_norms_are_those_that_the_logits_use():

@@ -158,6 +158,18 @@ def test_features_are_projected_and_rectified():
     assert torch.allclose(restored(batch), network(batch), atol=1e-5)
 
 
+def test_a_projection_alone_keeps_both_signs_and_every_bit_under_autocast():
+    made = architecture("resnet10", 8, 5, projection=2, projection_relu=False)
+    network, batch = networks.create(made, 0).eval(), images(4, 40)
+    kept = []
+    network.projection.register_forward_hook(lambda module, inputs, output: kept.append((*inputs, output)))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features = network.features(batch)
+    (pooled, projected), layer = kept[0], network.projection[0]
+    assert torch.equal(features, projected) and features.dtype == torch.float32 and features.shape == (4, 2)
+    assert torch.equal(features, torch.nn.functional.linear(pooled, layer.weight, layer.bias)) and (features < 0).any()
+
+
 def test_an_architecture_of_before_there_were_projections_is_still_read():
     assert "projection" not in architecture("resnet8", 4, 5)
     assert networks.create(architecture("resnet8", 4, 5), 0).features(images(2, 8)).shape == (2, 16)

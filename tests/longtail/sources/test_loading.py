@@ -56,6 +56,22 @@ def test_digits_of_another_size_are_refused():
         loading.load(Dataset(name="digits", root=None, size=32, watch=""))
 
 
+def test_some_classes_are_labelled_in_the_order_in_which_they_are_named(digits):
+    some = datasets.load(Dataset(name="digits", root=None, size=8, watch="", classes=("7", "1")))
+    assert some.classes == ["7", "1"] and (some.mean, some.std) == (digits.mean, digits.std)
+    for part, whole in ((some.train, digits.train), (some.test, digits.test)):
+        rows = np.flatnonzero(np.isin(whole.labels, [7, 1]))
+        assert np.array_equal(part.images, whole.images[rows])
+        assert np.array_equal(part.labels, np.where(whole.labels[rows] == 7, 0, 1))
+        assert part.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize(("classes", "message"), [(("7", "nine"), "no class 'nine'"), (("7", "7"), "names '7' twice")])
+def test_classes_that_are_not_there_or_twice_are_refused(classes, message):
+    with pytest.raises(UserError, match=rf"dataset\.classes.*{message}"):
+        datasets.load(Dataset(name="digits", root=None, size=8, watch="", classes=classes))
+
+
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
 def cifar(request, cifar_root):
     """(source, torchvision's training division, its test division)"""
@@ -122,6 +138,11 @@ def test_a_folder_is_read_by_sorted_class_and_file_and_resized(own):
     assert source.train.images.shape == (3, 5, 5, 3)
     assert source.train.images[:, 2, 1].tolist() == [[1, 2, 3], [40, 50, 60], [10, 20, 30]]
     assert source.test.images[:, 0, 0].tolist() == [[4, 5, 6], [7, 8, 9]]
+
+
+def test_some_classes_of_a_folder(own):
+    source = datasets.load(Dataset(name="folder", root=str(own), size=5, watch="", classes=("cat",)))
+    assert source.classes == ["cat"] and source.train.images[:, 2, 1].tolist() == [[40, 50, 60], [10, 20, 30]]
 
 
 def test_a_folder_with_a_corrupt_image_or_an_empty_class_is_refused_by_name(own):

@@ -91,6 +91,23 @@ def test_an_observed_image_stands_for_its_class_in_the_head_s_gradient(images):
     np.testing.assert_allclose(row["head_gradient"], network.head.weight.grad.norm(dim=1), rtol=1e-4)
 
 
+def test_the_plane_has_features_classes_and_the_lines_between_them(images, monkeypatch):
+    monkeypatch.setattr(observation, "POINTS", 2)
+    network = networks.create(dict(NARROW, projection=2, projection_relu=False), 0).eval()
+    test = images.only(np.array([5, 1]))
+    seen = Observation(["plane"], images, 3, plain, 2, CPU, test)
+    seen.look(network, 1)
+    row = seen.rows[0]
+    assert row.keys() == {"epoch", "plane_train", "plane_test", "plane_head"}
+    with torch.no_grad():
+        features = network.features(images.plain(0, 6))
+        logits = network.head(features)
+    for name, positions in (("plane_train", [0, 1, 2, 3, 4]), ("plane_test", [5, 1])):
+        assert row[name][:, 2].tolist() == LABELS[positions].tolist()
+        np.testing.assert_allclose(row[name][:, :2], features[positions], atol=1e-6)
+    np.testing.assert_allclose(features @ row["plane_head"][:, :2].T + row["plane_head"][:, 2], logits, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "change", [{"head": "cosine"}, {"bilateral": True}, {"whitening": {"epsilon": 1e-5, "momentum": 0.1}}]
 )
