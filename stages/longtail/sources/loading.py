@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
-from stages.longtail.configuration.messages import suggest
 from tqdm import tqdm
 
 from stages.longtail.console.errors import UserError
+from stages.longtail.console.suggestions import suggest
 from stages.longtail.files.artifacts import digest
 from stages.longtail.sources import layouts
 from stages.longtail.sources.dataset import Dataset

@@ -57,7 +57,7 @@ def test_digits_of_another_size_are_refused():
 
 
 def test_some_classes_are_labelled_in_the_order_in_which_they_are_named(digits):
-    some = datasets.load(Dataset(name="digits", root=None, size=8, watch="", classes=("7", "1")))
+    some = loading.load(Dataset(name="digits", root=None, size=8, watch="", classes=("7", "1")))
     assert some.classes == ["7", "1"] and (some.mean, some.std) == (digits.mean, digits.std)
     for part, whole in ((some.train, digits.train), (some.test, digits.test)):
         rows = np.flatnonzero(np.isin(whole.labels, [7, 1]))
@@ -69,7 +69,7 @@ def test_some_classes_are_labelled_in_the_order_in_which_they_are_named(digits):
 @pytest.mark.parametrize(("classes", "message"), [(("7", "nine"), "no class 'nine'"), (("7", "7"), "names '7' twice")])
 def test_classes_that_are_not_there_or_twice_are_refused(classes, message):
     with pytest.raises(UserError, match=rf"dataset\.classes.*{message}"):
-        datasets.load(Dataset(name="digits", root=None, size=8, watch="", classes=classes))
+        loading.load(Dataset(name="digits", root=None, size=8, watch="", classes=classes))
 
 
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
@@ -141,7 +141,7 @@ def test_a_folder_is_read_by_sorted_class_and_file_and_resized(own):
 
 
 def test_some_classes_of_a_folder(own):
-    source = datasets.load(Dataset(name="folder", root=str(own), size=5, watch="", classes=("cat",)))
+    source = loading.load(Dataset(name="folder", root=str(own), size=5, watch="", classes=("cat",)))
     assert source.classes == ["cat"] and source.train.images[:, 2, 1].tolist() == [[40, 50, 60], [10, 20, 30]]
 
 
