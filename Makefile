@@ -2,7 +2,7 @@ PYTHON ?= python3
 TORCH ?=  # make setup TORCH=cpu: torch without the 2 GB of GPU libraries
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro test tables published plans lint benchmark lock setup clean
+.PHONY: help repro test tables page published plans lint benchmark lock setup clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: setup  ## run the tests
 tables: setup  ## write the papers' tables from what is in git
 	python -m stages.tables
 	python -m stages.tables --papers
+
+page: setup  ## write the results page, site/index.html, from what is in git
+	python -m stages.page
 
 published: setup  ## tag the revision whose metrics are the papers' numbers
 	python -m stages.longtail.papers.published_revision
@@ -50,4 +53,4 @@ setup: .venv/ready  ## make .venv with everything in requirements.txt
 	touch $@
 
 clean:  ## remove what a stage can make again; the DVC cache stays
-	rm -rf .scratch data/raw data/splits data/representation data/classifier dvc_plots
+	rm -rf .scratch data/raw data/splits data/representation data/classifier dvc_plots site

@@ -43,8 +43,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
             if not all((folder / file).is_file() for file in predictions.FILES):
                 continue
             sections = compose(requested_runs.overrides_of(papers / paper, request), conf)
-            method = " ".join([sections["method"], *(c for c in request.changes if not c.startswith("method="))])
-            place = sections["protocol"]["name"], subset(sections)
+            place, method = (sections["protocol"]["name"], subset(sections)), label(sections["method"], request)
             result = found.setdefault(place, {}).setdefault(method, predictions.find(str(folder), papers.parent))
             chosen = read_json(folder / "metrics.json").get("selected")
             if chosen:
@@ -56,6 +55,11 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
     ]
     head = HEAD + (HELD_OUT if selected else "")
     write_text(papers / "BOARD.md", "\n\n".join([head.rstrip(), *parts]) + "\n")
+
+
+def label(method: str, request: requested_runs.Request) -> str:
+    """A method with what its run changes of it: mfw representation.mixing.beta=0.5."""
+    return " ".join([method, *(change for change in request.changes if not change.startswith("method="))])
 
 
 def subset(sections: dict[str, Any]) -> str:

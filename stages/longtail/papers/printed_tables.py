@@ -37,8 +37,7 @@ def markdown(paper: str, number: int, cells: pd.DataFrame, grid: pd.DataFrame) -
 
 def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
     """Columns and rows as printed, but that rows which were run come first, each by every rule that it has."""
-    heads = [name for name in HEADERS if (cells.groupby("row", sort=False)[name].nunique(dropna=False) > 1).any()]
-    cells = cells.assign(column=[_column(cell, heads) for _, cell in cells.iterrows()])
+    cells = with_columns(cells)
     columns = cells.column.unique()
     lines = []
     rows = sorted(cells.groupby("row", sort=False), key=lambda one: bool(one[1]["last"].isna().all()))
@@ -50,6 +49,12 @@ def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def with_columns(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of one table with one column more: `column`, what heads each cell in the printed table."""
+    heads = [name for name in HEADERS if (cells.groupby("row", sort=False)[name].nunique(dropna=False) > 1).any()]
+    return cells.assign(column=[_column(cell, heads) for _, cell in cells.iterrows()])
+
+
 def _column(cell: pd.Series, heads: list[str]) -> str:
     parts = [f"{cell[name]:g}" if isinstance(cell[name], float) else str(cell[name]) for name in heads]
     return " ".join(part for part in parts if part not in ("", "nan")) or str(cell.measure)
@@ -57,7 +62,7 @@ def _column(cell: pd.Series, heads: list[str]) -> str:
 
 def text(cell: pd.Series, which: str) -> str:
     """Reproduced ± std (published, difference), with a ! where the difference is over the tolerance."""
-    digits = _digits(cell)
+    digits = decimals(cell)
     printed = rounding.text(cell.value, digits)
     if pd.isna(cell[which]):
         return f"- ({printed})" if cell.run else f"({printed})"
@@ -69,7 +74,7 @@ def text(cell: pd.Series, which: str) -> str:
     )
 
 
-def _digits(cell: pd.Series) -> int:
+def decimals(cell: pd.Series) -> int:
     """Decimals as printed; accuracies have at least one."""
     printed = len(f"{cell.value:.6f}".rstrip("0").split(".")[1])
     return max(1, printed) if cell.measure in ("top1", "top5") else printed

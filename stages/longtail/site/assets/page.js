@@ -1,0 +1,87 @@
+// Sorting and filtering of tables. Without it every table is there, whole and in its first order.
+"use strict";
+
+const text = (row, column) => row.cells[column].textContent.trim();
+
+// Blank cells come last in both directions; numbers by value, all else as a person sorts.
+function compare(a, b, sign) {
+  if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1);
+  const [x, y] = [parseFloat(a), parseFloat(b)];
+  const order = isNaN(x) || isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
+  return sign * order;
+}
+
+function sortable(table) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const first = head.classList.contains("n") ? "descending" : "ascending";
+      const other = first === "ascending" ? "descending" : "ascending";
+      const now = head.getAttribute("aria-sort") === first ? other : first;
+      heads.forEach((one) => one.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", now);
+      const sign = now === "ascending" ? 1 : -1;
+      const rows = [...table.tBodies[0].rows];
+      rows.sort((a, b) => compare(text(a, column), text(b, column), sign));
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+
+// What is chosen stands in the address, so that a view can be shared: index.html#method=mfw&ratio=100
+function filters(form) {
+  const table = document.getElementById(form.dataset.filters);
+  const rows = [...table.tBodies[0].rows];
+  const selects = [...form.querySelectorAll("select")];
+  const search = form.querySelector("[data-search]");
+  const output = form.querySelector("output");
+  const key = (select) => select.parentElement.firstChild.textContent.trim();
+  const value = (row, select) => {
+    const cell = row.cells[select.dataset.column];
+    return (cell.querySelector("a") || cell).textContent.trim();
+  };
+  const asked = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+  const anything = [...asked.keys()].length > 0;
+  for (const select of selects) {
+    const values = [...new Set(rows.map((row) => value(row, select)))].filter(Boolean);
+    if (select.dataset.first === "") values.sort((a, b) => compare(a, b, 1));
+    for (const one of values) select.add(new Option(one, one));
+    const first = anything ? asked.get(key(select)) || "" : select.dataset.first;
+    for (const option of select.options) option.defaultSelected = option.value === select.dataset.first;
+    select.value = values.includes(first) ? first : "";
+  }
+  search.value = asked.get("search") || "";
+  function show() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const runs = new Set();
+    let count = 0;
+    for (const row of rows) {
+      const whole = row.textContent.toLowerCase();
+      const shown = selects.every((one) => !one.value || value(row, one) === one.value) && words.every((w) => whole.includes(w));
+      row.hidden = !shown;
+      if (!shown) continue;
+      count += 1;
+      const link = row.querySelector("a[data-run]");
+      if (link) runs.add(link.href);
+    }
+    output.textContent = `${count} of ${rows.length} lines` + ("runs" in table.dataset ? `, ${runs.size} recorded runs` : "");
+  }
+  function remember() {
+    const chosen = new URLSearchParams(selects.filter((one) => one.value).map((one) => [key(one), one.value]));
+    if (search.value) chosen.set("search", search.value);
+    history.replaceState(null, "", "#" + chosen);
+    show();
+  }
+  form.addEventListener("input", remember);
+  form.addEventListener("reset", () => setTimeout(remember));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.hidden = false;
+  show();
+}
+
+document.querySelectorAll("table[data-sortable]").forEach(sortable);
+document.querySelectorAll("form[data-filters]").forEach(filters);

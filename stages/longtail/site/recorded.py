@@ -1,0 +1,111 @@
+"""The runs that the page shows: all that is in git of each recorded run of the papers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.longtail.comparison import results as predictions
+from stages.longtail.configuration.composition import compose
+from stages.longtail.files.artifacts import read_csv, read_json
+from stages.longtail.papers import board, plan, published, requested_runs, results
+
+# By which rule a number of a run was chosen (see results.SELECTIONS): the sections of metrics.json that have it and its
+# deviation over seeds.
+SECTIONS = {"last": ("acc", "std"), "best": ("best", "best_std"), "selected": ("selected", "selected_std")}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One run. `more` is {} and `answers` None where it was recorded before these files were kept.
+
+    classes: columns rank, class, name, count, shot, accuracy, the class with most training images first. history:
+    a line an epoch and seed.
+    """
+
+    paper: str
+    request: requested_runs.Request
+    overrides: list[str]
+    sections: dict[str, Any]
+    metrics: dict[str, Any]
+    more: dict[str, Any]
+    manifest: dict[str, Any]
+    classes: pd.DataFrame
+    history: pd.DataFrame
+    answers: predictions.Result | None
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.request.name
+
+    @property
+    def method(self) -> str:
+        return self.sections["method"]
+
+    @property
+    def label(self) -> str:
+        """The method with what this run changes of it."""
+        return board.label(self.method, self.request)
+
+    @property
+    def page(self) -> str:
+        """Its page's path in the site."""
+        return f"runs/{self.paper}/{self.name}.html"
+
+    def value(self, rule: str, group: str = "all") -> float | None:
+        return self.metrics.get(SECTIONS[rule][0], {}).get(group)
+
+    def deviation(self, rule: str, group: str = "all") -> float | None:
+        return self.metrics.get(SECTIONS[rule][1], {}).get(group)
+
+    def interval(self, group: str = "all") -> tuple[float, float] | None:
+        """95%, of the last epoch, from the test images."""
+        found = self.more.get("ci95_images", {}).get(group)
+        return (found["low"], found["high"]) if found else None
+
+
+def read(papers: Path, conf: Path) -> list[Recorded]:
+    """Every recorded run, paper by paper, in the order of its params.yaml."""
+    return [run for path in published.files(papers) for run in _of_paper(path.parent, conf)]
+
+
+def rules(runs: list[Recorded]) -> dict[str, str]:
+    """The rules by which any run has a number, the last epoch first, as tables name them."""
+    found = results.SELECTIONS.items()
+    return {rule: name for rule, name in found if any(run.value(rule) is not None for run in runs)}
+
+
+def _of_paper(folder: Path, conf: Path) -> list[Recorded]:
+    requests, planned = requested_runs.read(folder), plan.read(folder)
+    found = []
+    for name, run in results.read_runs(folder, requests).items():
+        if run is None:
+            continue
+        overrides = requested_runs.overrides_of(folder, requests[name], planned)
+        place = folder / "metrics" / name
+        more, manifest = (_json(place / file) for file in ("metrics_more.json", "manifest.json"))
+        has_answers = all((place / file).is_file() for file in predictions.FILES)
+        found.append(
+            Recorded(
+                paper=folder.name,
+                request=requests[name],
+                overrides=overrides,
+                sections=compose(overrides, conf),
+                metrics=run.metrics,
+                more=more,
+                manifest=manifest,
+                classes=run.classes.astype({"count": int}),
+                history=read_csv(place / "history.csv") if (place / "history.csv").is_file() else pd.DataFrame(),
+                answers=predictions.find(str(place), folder) if has_answers else None,
+                folder=place,
+            )
+        )
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

@@ -1,0 +1,132 @@
+"""The page's files: every link holds, every number is that of the csv, nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+from built_site import Element, build_site, read
+from conftest import ROOT
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.evaluation import rounding
+from stages.longtail.papers import printed_tables, published, requested_runs, results
+from stages.longtail.site.writing import Site
+
+PAPERS = ROOT / "reports/papers"
+NAMES = [path.parent.name for path in published.files(PAPERS)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_site(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Element]:
+    return {path: read(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_link_holds(site: Path, pages: dict[Path, Element]) -> None:
+    anchors = {
+        path: {e.attributes["id"] for e in elements(page) if "id" in e.attributes} for path, page in pages.items()
+    }
+    count = 0
+    for path, page in pages.items():
+        for element in elements(page):
+            target = element.attributes.get("href", element.attributes.get("src", ""))
+            if not target or target.startswith("data:"):
+                continue
+            file, _, anchor = target.partition("#")
+            there = (path.parent / unquote(file)).resolve() if file else path
+            assert there.is_file() and there.is_relative_to(site.resolve()), f"{path}: {target}"
+            assert not anchor or anchor in anchors[there], f"{path}: {target}"
+            count += 1
+    assert count > 900
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Element]) -> None:
+    for path, page in pages.items():
+        for element in elements(page):
+            for name, value in element.attributes.items():
+                assert not re.match(r"(https?:)?//", value), f"{path}: {name}={value}"
+    style = (site / "assets/style.css").read_text()
+    assert "url(" not in style and "@import" not in style
+
+
+def test_the_pages_are_sound(pages: dict[Path, Element]) -> None:
+    for path, page in pages.items():
+        ids = [e.attributes["id"] for e in elements(page) if "id" in e.attributes]
+        assert len(ids) == len(set(ids)), f"{path} has an id twice"
+        assert [len(page.all(tag)) for tag in ("title", "h1", "main")] == [1, 1, 1], path
+        for row in page.all("table"):
+            widths = {len(one.all("td")) + len(one.all("th")) for one in row.all("tr")}
+            assert len(widths) == 1, f"{path}: a table's lines differ in length: {widths}"
+
+
+def test_the_site_is_small(site: Path) -> None:
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 3e6
+
+
+@pytest.mark.parametrize("paper", NAMES)
+def test_the_numbers_of_a_table_are_those_of_its_csv(paper: str, site: Path, pages: dict[Path, Element]) -> None:
+    cells = results.cells(PAPERS / paper, ROOT / "conf")
+    for number in cells.table.unique():
+        there = site / f"papers/{paper}/table{number:g}.html"
+        shown = numbers(pages[there].all("table")[0])
+        frame = pd.read_csv(
+            PAPERS / paper / f"table{number:g}.csv", dtype={"row": str}, keep_default_na=False, na_values=[""]
+        )
+        mine = cells[cells.table == number].reset_index(drop=True)
+        wanted: dict[str, list[list[str]]] = {}
+        for cell, line in zip(frame.itertuples(), mine.itertuples(), strict=True):
+            digits = printed_tables.decimals(mine.loc[line.Index])
+            one = [rounding.text(cell.published, digits)]
+            if pd.notna(cell.last):
+                difference = rounding.text(cell.last - cell.published, digits, sign=True)
+                one = [rounding.text(cell.last, digits), difference, *one]
+            wanted.setdefault(cell.row, []).append(one)
+        assert shown == {row: sorted(ones) for row, ones in wanted.items()}, f"{paper}, table {number}"
+
+
+def test_the_board_has_every_recorded_run_and_its_numbers(site: Path, pages: dict[Path, Element]) -> None:
+    table = next(one for one in pages[site / "index.html"].all("table") if one.attributes.get("id") == "board-table")
+    found: dict[str, set[str]] = {}
+    for row in table.all("tr")[1:]:
+        for link in row.all("a"):
+            if "data-run" in link.attributes:
+                last = row.all("td")[1].text.split()[0]
+                found.setdefault(unquote(link.attributes["href"]), set()).add(last)
+    wanted = {}
+    for paper in NAMES:
+        for name in requested_runs.read(PAPERS / paper):
+            metrics = PAPERS / paper / "metrics" / name / "metrics.json"
+            if metrics.is_file():
+                accuracy = json.loads(metrics.read_text())["acc"]["all"]
+                wanted[f"runs/{paper}/{name}.html"] = {rounding.text(accuracy, 1)}
+    assert found == wanted
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds something else"):
+        Site(tmp_path)
+
+
+def elements(page: Element) -> list[Element]:
+    inside = [one for one in page.inside if isinstance(one, Element)]
+    return [*inside, *itertools.chain.from_iterable(elements(one) for one in inside)]
+
+
+def numbers(table: Element) -> dict[str, list[list[str]]]:
+    """The numbers of the cells of each row, sorted: the csv has a row's cells in another order."""
+    result: dict[str, list[list[str]]] = {}
+    for row in table.all("tr")[1:]:
+        label = row.all("th")[0].text
+        result[label] = sorted(cell.text.split() for cell in row.all("td") if cell.text.strip())
+    return result

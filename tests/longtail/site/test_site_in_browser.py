@@ -1,0 +1,114 @@
+"""The page in a browser: no error, filters filter, sorting sorts, and none of it needs a mouse."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from built_site import build_site
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no browser, so nothing is clicked: install chromium (apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_site(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.getuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """Fails where the page has a console error, or asks for anything that is no file."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else said.append(one.url))
+    yield page
+    context.close()
+    assert not said
+
+
+def shown(tab: Any, column: int = 1) -> list[str]:
+    """The text of a column, of the lines that are seen."""
+    return tab.locator(f"#board-table tbody tr:visible td:nth-child({column})").all_inner_texts()
+
+
+def test_no_page_is_wider_than_its_window(tab: Any, site: Path) -> None:
+    chosen = [site / "index.html", site / "papers/procrustean/table1.html", next(site.glob("runs/*/*.html"))]
+    for path in chosen:
+        tab.goto(path.as_uri())
+        for width in (400, 1400):
+            tab.set_viewport_size({"width": width, "height": 900})
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"{path} at {width}"
+
+
+def test_filters_filter_and_the_address_keeps_them(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    recorded = shown(tab)
+    assert "tau_norm" in recorded and "FSA [11]" not in recorded
+    tab.get_by_label("paper").select_option("switching")
+    assert 0 < len(shown(tab)) < len(recorded)
+    assert tab.locator("output").inner_text().startswith(f"{len(shown(tab))} of ")
+    tab.reload()
+    assert 0 < len(shown(tab)) < len(recorded)
+    tab.get_by_label("search").fill("no such method")
+    assert not shown(tab)
+    tab.get_by_role("button", name="Reset").click()
+    tab.wait_for_timeout(100)
+    assert shown(tab) == recorded
+
+
+def test_sorting_sorts_numbers_as_numbers_from_the_keyboard(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    head = tab.get_by_role("button", name="last epoch")
+    head.focus()
+    for direction, sign in (("descending", -1), ("ascending", 1)):
+        tab.keyboard.press("Enter")
+        assert head.locator("xpath=..").get_attribute("aria-sort") == direction
+        values = [float(text.split()[0]) for text in shown(tab, 2)]
+        assert values == sorted(values, key=lambda value: sign * value) and len(set(values)) > 5
+
+
+def test_the_keyboard_reaches_content_filters_heads_and_runs(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "To the content"
+    seen = set()
+    for _ in range(60):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement === document.body"):
+            break  # past the last
+        seen.add(tab.evaluate("(document.activeElement.closest('form, th, td, nav') || document.body).tagName"))
+        visible = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert visible != "none", tab.evaluate("document.activeElement.outerHTML")
+    assert {"NAV", "FORM", "TH", "TD"} <= seen
+
+
+def test_everything_is_there_without_scripts_and_in_print(browser: Any, site: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((site / "index.html").as_uri())
+    assert page.locator("#board-table tbody tr:visible").count() > 500
+    assert not page.locator("form").is_visible()
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator("header").is_visible()
+    context.close()
