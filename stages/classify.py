@@ -7,6 +7,7 @@ Writes  OUT/checkpoint.pt  the final network of every seed
         OUT/manifest.json  versions, machine, speed; or MANIFEST
         OUT/history.csv    all epochs, those of the representation first
 
+Where protocol.shards and the machine's GPUs are several, a process for each shares the work: see runtime/processes.py.
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
 """
 
@@ -19,6 +20,7 @@ from stages.longtail.classification.classifier import Classifier, Retrain
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
 from stages.longtail.recipe import schedule
+from stages.longtail.runtime import processes
 from stages.longtail.training import checkpoint
 from stages.longtail.training.checkpoint import State
 from stages.longtail.training.session import Session
@@ -35,6 +37,8 @@ def main() -> None:
         splits="data/splits",
     )
     params, classifier = TrainingParams.read(args.params), args.params.section("classifier", Classifier)
+    if processes.shared("stages.classify", params.protocol.shards, params.runtime):
+        return
     if isinstance(classifier, Retrain) and (note := schedule.never_reached(classifier.schedule, classifier.epochs)):
         print(f"note: classifier.schedule: {note}")
     session = Session.open(params, args.raw, args.splits, args.out)

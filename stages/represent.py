@@ -6,6 +6,7 @@ Writes  OUT/checkpoint.pt  the network and its momentum of every seed
         OUT/manifest.json  versions, machine, speed; or MANIFEST
         OUT/history.csv    an epoch a row: learning rate, loss, accuracies; it grows while it trains
 
+Where protocol.shards and the machine's GPUs are several, a process for each shares the work: see runtime/processes.py.
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import replace
 from stages.longtail.configuration import command_line
 from stages.longtail.models import network
 from stages.longtail.recipe import schedule
+from stages.longtail.runtime import processes
 from stages.longtail.training.checkpoint import State
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.session import Session
@@ -27,6 +29,8 @@ def main() -> None:
         __doc__, command_line.manifest, out="data/representation", raw="data/raw", splits="data/splits"
     )
     params = TrainingParams.read(args.params)
+    if processes.shared("stages.represent", params.protocol.shards, params.runtime):
+        return
     if note := schedule.never_reached(params.protocol.schedule, params.protocol.epochs):
         print(f"note: protocol.schedule: {note}")
     session = Session.open(params, args.raw, args.splits, args.out)

@@ -19,6 +19,7 @@ from stages.longtail.classification.classifier import (
 from stages.longtail.models import heads, network
 from stages.longtail.prediction import predict
 from stages.longtail.recipe.representation import NoAuxiliary, NoMixing, NotEmbedded
+from stages.longtail.runtime import processes
 from stages.longtail.training import losses
 from stages.longtail.training.checkpoint import State
 from stages.longtail.training.phase import Phase
@@ -114,8 +115,8 @@ def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> S
             ((features @ heads.tau_normalised(weight, candidate).T).argmax(1) == session.held.labels).sum()
             for candidate in classifier.grid
         ]
-        tau = classifier.grid[int(torch.stack(correct).argmax())]
-        print(f"tau {tau:g}, the best of {len(classifier.grid)} on {len(session.held)} held-out images")
+        tau = classifier.grid[int(processes.total(torch.stack(correct)).argmax())]
+        print(f"tau {tau:g}, the best of {len(classifier.grid)} on {len(session.subset.held)} held-out images")
     with torch.no_grad():
         head.weight.copy_(heads.tau_normalised(weight, tau))
         head.bias.zero_()
@@ -125,7 +126,9 @@ def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> S
 def nearest_class_mean(session: Session, state: State, classifier: NearestClassMean) -> State:
     """Replace the head by the class means of the training images' features, not augmented."""
     model = _restore(session, state)
-    features = predict.features(model, session.train, session.compute)
+    features = predict.shared(
+        lambda images: predict.features(model, images, session.compute), session.train, session.compute
+    )
     network.nearest_mean_head(model, classifier.distance, features, session.train.labels)
     return _untrained(session, model, state)
 

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import errno
 import io
+import json
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # of the environment: where torch's elastic launch reads why a process failed
 
 
 class UserError(Exception):
@@ -72,6 +78,16 @@ def _output() -> None:
         )
 
 
+def _exit(line: str) -> NoReturn:
+    """With the line on stderr; but one of several processes leaves it to what started them, which reads its file."""
+    path = os.environ.get(ERROR_FILE)
+    if path is None:
+        sys.exit(line)
+    said = {"message": line, "extraInfo": {"timestamp": str(int(time.time())), "py_callstack": line}}
+    Path(path).write_text(json.dumps({"message": said}))
+    sys.exit(1)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` as a script. Errors that a user can put right become one line and exit code 1.
 
@@ -83,21 +99,22 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        _exit(f"error: {' '.join(str(error).split())}")
     except OSError as error:
-        sys.exit(f"error: {_one_line(error)}")
+        _exit(f"error: {_one_line(error)}")
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(
             words in str(error) for words in ("out of memory", "can't allocate memory")
         ):
             raise
-        sys.exit(
+        _exit(
             "error: out of memory: lower protocol.batch_size or runtime.at_once, run fewer jobs at once, or use a "
             "larger machine"
         )
     except Interrupted as signal_name:
-        print(
-            f"stopped by {signal_name}: run the same command again to go on after the last finished epoch",
-            file=sys.stderr,
-        )
+        if ERROR_FILE not in os.environ:  # what started this process was told to stop as well
+            print(
+                f"stopped by {signal_name}: run the same command again to go on after the last finished epoch",
+                file=sys.stderr,
+            )
         sys.exit(130 if str(signal_name) == "SIGINT" else 143)

@@ -53,6 +53,7 @@ class Whitening(nn.Module):
     def __init__(self, channels: int, epsilon: float, momentum: float, small_batch_epsilon: float = 0.1):
         super().__init__()
         self.epsilon, self.momentum = epsilon, momentum
+        self.track_running_stats = True  # as torch's batch normalisation has it: do the averages follow the batches?
         self.small_batch_epsilon = max(epsilon, small_batch_epsilon)
         self.register_buffer("mean", torch.zeros(channels, dtype=torch.float64))
         self.register_buffer("covariance", torch.eye(channels, dtype=torch.float64))
@@ -68,9 +69,13 @@ class Whitening(nn.Module):
                 mean = x.mean(0)
                 centred = x - mean
                 covariance = centred.T @ centred / len(x)
-                with torch.no_grad():
-                    self.mean.lerp_(mean, self.momentum)
-                    self.covariance.lerp_(covariance, self.momentum)
-                    self.running_epsilon.lerp_(epsilon, self.momentum)
+                if self.track_running_stats:
+                    self._follow(mean, covariance, epsilon)
             identity = torch.eye(len(mean), dtype=x.dtype, device=x.device)
             return ((x - mean) @ InverseSquareRoot.apply(covariance + epsilon * identity)).float()
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, covariance: Tensor, epsilon: Tensor) -> None:
+        self.mean.lerp_(mean, self.momentum)
+        self.covariance.lerp_(covariance, self.momentum)
+        self.running_epsilon.lerp_(epsilon, self.momentum)

@@ -10,9 +10,28 @@ from torch import Tensor
 
 from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network
+from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import Compute
 
 TEST_BATCH = {"cpu": 500, "cuda": 2500}  # images: few enough for a CPU's caches, enough to fill a GPU
+
+
+def own(images: int, compute: Compute) -> np.ndarray:
+    """Positions of the images, of so many, that this process tests, int64: as many whole batches as the others have.
+
+    Whole ones, as the last bits of an answer can depend on the images that share its batch.
+    """
+    size = TEST_BATCH[compute.device.type]
+    batches = -(-images // size)
+    first, stop = (batches * (processes.rank() + step) // processes.count() * size for step in (0, 1))
+    return np.arange(first, min(stop, images))
+
+
+def shared(work: Callable[[Batches], Tensor], images: Batches, compute: Compute) -> Tensor:
+    """What `work` gives for all images, (n, ...), where every process has them and each does its own."""
+    if processes.count() == 1:
+        return work(images)
+    return processes.collected(work(images.only(own(len(images), compute))))
 
 
 def _parts(images: Batches, compute: Compute, check: Callable[[], None] = lambda: None) -> Iterator[Tensor]:
@@ -28,7 +47,7 @@ def predict(network: Network, images: Batches, compute: Compute, check: Callable
     """Predicted class of every image, not augmented, in evaluation mode: int64 (n,) on the device."""
     network.eval()
     with compute.autocast():
-        return torch.cat([network(part).argmax(1) for part in _parts(images, compute, check)])
+        return torch.cat([images.labels[:0], *(network(part).argmax(1) for part in _parts(images, compute, check))])
 
 
 @torch.no_grad()
@@ -53,7 +72,8 @@ def features(network: Network, images: Batches, compute: Compute) -> Tensor:
     """Features of every image, not augmented, in evaluation mode: float32 (n, features) on the device."""
     network.eval()
     with compute.autocast():
-        return torch.cat([network.features(part).float() for part in _parts(images, compute)])
+        none = torch.empty((0, network.features_size), device=compute.device)
+        return torch.cat([none, *(network.features(part).float() for part in _parts(images, compute))])
 
 
 def confusion(predictions: Tensor, labels: Tensor, classes: int) -> np.ndarray:

@@ -35,5 +35,6 @@ class Protocol(Section):
     crop: Count | None = None  # pixels a side that the network sees, at testing from the middle; null: the whole image
     nesterov: bool = False  # momentum as Nesterov has it
     drop_last: bool = False  # an epoch ends before a last, smaller batch
+    shards: Count = 1  # parts of a batch, each normalised by its own statistics: see training/shards.py
     projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none
     projection_relu: bool = True  # false: the linear layer alone

@@ -8,9 +8,10 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 import torch
+import torch.distributed as dist
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.runtime.runtime import Precision, Runtime
@@ -44,7 +45,7 @@ def resolve(runtime: Runtime) -> Compute:
         torch.set_num_threads(runtime.threads)
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise UserError("runtime.device is cuda, but torch sees no GPU: set runtime.device to auto or cpu")
-    name = "cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu"
+    name = kind(runtime)
     if name == "cpu" and runtime.precision == "bf16" and not _cpu_has_bf16():
         raise UserError(
             "runtime.precision is bf16, which this processor lacks: set runtime.precision to fp32 (of a paper's run: "
@@ -55,7 +56,16 @@ def resolve(runtime: Runtime) -> Compute:
     with warnings.catch_warnings(action="ignore"):  # some releases of torch announce another way
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = runtime.precision == "tf32"
     _set_mode(runtime.mode, name)
-    return Compute(torch.device(name), runtime.precision)
+    device = torch.device(name)
+    if name == "cuda" and dist.is_initialized():
+        device = torch.device(name, int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return Compute(device, runtime.precision)
+
+
+def kind(runtime: Runtime) -> Literal["cuda", "cpu"]:
+    """The kind of device that `runtime` comes to on this machine."""
+    return "cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _set_mode(mode: str, device: str) -> None:

@@ -20,6 +20,7 @@ from stages.longtail.data.batches import Batches
 from stages.longtail.models.network import Network, place
 from stages.longtail.recipe import schedule
 from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, MajorFeatureWeakening, NoAuxiliary
+from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
 from stages.longtail.training import graphs, losses, parallel_seeds
 from stages.longtail.training.checkpoint import State
@@ -27,6 +28,7 @@ from stages.longtail.training.observation import Observation
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
+from stages.longtail.training.shards import Shards
 from stages.longtail.training.two_streams import Branches, Tasks
 
 
@@ -77,13 +79,16 @@ class Training:
         if state is not None:
             self._load(state)
 
+        processes.align([*network.state_dict().values(), *self.momentum.values()])
         self.objective = objective(phase, images, compute.device)
+        self.shards = Shards(phase.shards, network, list(self.trained.values())) if phase.shards > 1 else None
         on_cuda = compute.device.type == "cuda"
         self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
         self.step: graphs.Step = self.train_step
         if on_cuda:
-            # Eigenvalues wait for the device, and what is streamed comes from the host: neither can be recorded.
-            possible = images.resident and not network.architecture["whitening"]
+            # Eigenvalues wait for the device, what is streamed comes from the host, and other processes have a device
+            # of their own: none of these can be recorded.
+            possible = images.resident and not network.architecture["whitening"] and processes.count() == 1
             self.step = graphs.Graphs(self.train_step, self.forget_gradients, images.pixels, possible)
 
     def epochs(self, test: Callable[[Network], dict[str, float]], test_every: int) -> Iterator[dict[str, Any]]:
@@ -150,13 +155,15 @@ class Training:
             step_losses.append(loss)
             correct.append(hits)
 
-        host_loss = torch.stack(step_losses).cpu().double().numpy()  # here the host waits for the device
+        # Here the host waits for the device.
+        host_loss = processes.total(torch.stack(step_losses)).cpu().double().numpy()
         finite = np.isfinite(host_loss)
         if not finite.all():
             raise UserError(
                 f"the loss of seed {self.seed} is {host_loss[~finite][0]} at epoch {self.epoch + 1}, step "
                 f"{finite.argmin() + 1}: lower protocol.lr, or classifier.lr if this is the classify stage"
             )
+        processes.align(self.network.buffers())  # running averages are those of the first shard, in one process
         self.epoch += 1
         sizes = [len(rows) for rows in batches[0]]
         self.images += sum(sizes)
@@ -164,15 +171,25 @@ class Training:
             "epoch": self.epoch,
             "lr": rate,
             "loss": float(np.average(host_loss, weights=sizes)),
-            "train_acc": 100 * int(torch.stack(correct).sum()) / sum(sizes),
+            "train_acc": 100 * int(processes.total(torch.stack(correct).sum())) / sum(sizes),
         }
 
     def train_step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch. Returns its loss and its number of correct predictions, on the device."""
-        with self.compute.autocast():
-            loss, hits = self.objective.loss(self.network, variant, *batch)
-        loss.backward()
+        if self.shards:
+            loss, hits = self.shards.step(self.add_gradients, variant, batch)
+        else:
+            loss, hits = self.add_gradients(variant, batch)
         self.update()
+        return loss, hits
+
+    def add_gradients(
+        self, variant: int, batch: Sequence[Tensor], whole: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The backward pass of a batch, or of a part of the batch `whole`; returns as `train_step` does."""
+        with self.compute.autocast():
+            loss, hits = self.objective.loss(self.network, variant, *batch, whole=whole)
+        loss.backward()
         return loss.detach(), hits
 
     def update(self) -> None:
@@ -196,6 +213,9 @@ class Training:
         self.forget_gradients()
 
     def forget_gradients(self) -> None:
+        if self.shards:
+            self.shards.gradients.zero_()
+            return
         for parameter in self.trained.values():
             parameter.grad = None
 

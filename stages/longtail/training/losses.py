@@ -27,8 +27,18 @@ Adjustment = Callable[[Tensor, Tensor], Tensor]  # logits (b, classes) and label
 
 
 class LossFunction(Protocol):
-    def __call__(self, logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
-        """The batch's loss, a float32 scalar. share (b,): what part of each image's loss to count, all if None."""
+    def __call__(
+        self, logits: Tensor, labels: Tensor, share: Tensor | None = None, whole: Tensor | None = None
+    ) -> Tensor:
+        """The batch's loss, a float32 scalar.
+
+        Args:
+            logits: float32 (b, classes).
+            labels: int64 (b,).
+            share: what part of each image's loss to count, float32 (b,); None: all of it.
+            whole: the labels of a batch of which these images are a part, int64 (n,). The losses of all its parts add
+                up to its own. None: these images are the batch.
+        """
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
@@ -79,9 +89,9 @@ def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.de
         case _:
             assert_never(loss)
 
-    def function(logits: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
+    def function(logits: Tensor, labels: Tensor, share: Tensor | None = None, whole: Tensor | None = None) -> Tensor:
         losses = per_image(adjust(logits.float(), labels), labels)
-        return average(losses if share is None else share * losses, labels)
+        return average(losses if share is None else share * losses, labels, whole)
 
     return function
 
@@ -103,20 +113,28 @@ def adjustment(loss: Loss, counts: np.ndarray, device: torch.device) -> Adjustme
             assert_never(loss)
 
 
-def _average(weighting: Weighting, counts: np.ndarray, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """The batch's loss, a scalar, from each image's (b,) and labels (b,)."""
+Average = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def _average(weighting: Weighting, counts: np.ndarray, device: torch.device) -> Average:
+    """The batch's loss, a scalar, from each image's (b,) and labels (b,); and the labels of the batch that they are a
+    part of, or None."""
     match weighting:
         case NoWeighting():
-            return lambda losses, labels: losses.mean()
+            return lambda losses, labels, whole: losses.mean() if whole is None else losses.sum() / len(whole)
         case EffectiveNumber():
             weights = _tensor(effective_number_weights(counts, weighting.beta), device)
         case _:
             assert_never(weighting)
     match weighting.divide_by:
         case "count":
-            return lambda losses, labels: (weights[labels] * losses).sum() / len(labels)
+            return lambda losses, labels, whole: (
+                (weights[labels] * losses).sum() / len(labels if whole is None else whole)
+            )
         case "weights":
-            return lambda losses, labels: (weights[labels] * losses).sum() / weights[labels].sum()
+            return lambda losses, labels, whole: (
+                (weights[labels] * losses).sum() / weights[labels if whole is None else whole].sum()
+            )
         case _:
             assert_never(weighting.divide_by)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.longtail.recipe.representation import Deviation, MajorFeatureWeakening, Mixup, Remix
+from stages.longtail.training.shards import cut
 
 
 def mfw_class_weight(counts: np.ndarray, beta: float, deviation: Deviation) -> np.ndarray:
@@ -46,8 +47,9 @@ def remix_label_share(own: np.ndarray, other: np.ndarray, kept: np.ndarray, kapp
 
 @dataclass(frozen=True)
 class Mixed:
-    """An epoch's draws, an entry an image: lambda, the partner's position in its batch, and the share of the image's
-    own label (None: labels stay). `groups`, an entry a batch: mix after this group of convolutions."""
+    """An epoch's draws, an entry an image: lambda, the partner's position in its batch (in its part of the batch, where
+    that is cut), and the share of the image's own label (None: labels stay). `groups`, an entry a batch: mix after this
+    group of convolutions."""
 
     share: np.ndarray
     partner: np.ndarray
@@ -61,12 +63,22 @@ def draw(
     labels: np.ndarray,
     batch: int,
     random: np.random.Generator,
+    shards: int = 1,
 ) -> Mixed:
-    """For an epoch in order, labels (n,). counts (classes,): training images of each class."""
-    number = np.arange(len(labels)) // batch
+    """Draw for an epoch.
+
+    Args:
+        mixing: the recipe's.
+        counts: training images of each class, (classes,).
+        labels: of the epoch's images, in order, int64 (n,).
+        batch: images of a batch.
+        random: the epoch's generator.
+        shards: parts of a batch; an image's partner is of its own part.
+    """
+    begins = _begins(len(labels), batch, shards)
     share = random.beta(mixing.alpha, mixing.alpha, len(labels))
-    # A sort by (batch, random key) permutes every batch within itself.
-    partner = np.lexsort((random.random(len(labels)), number)) - number * batch
+    # A sort by (part, random key) permutes every part of a batch within itself.
+    partner = np.lexsort((random.random(len(labels)), begins)) - begins
     label_share: np.ndarray | None = None
     groups: tuple[int, ...]
     match mixing:
@@ -77,7 +89,7 @@ def draw(
             groups, label_share = mixing.groups, 1 - share
         case Remix():
             groups = mixing.groups
-            other = counts[labels[partner + number * batch]]
+            other = counts[labels[partner + begins]]
             label_share = remix_label_share(counts[labels], other, 1 - share, mixing.kappa, mixing.tau)
         case _:
             assert_never(mixing)
@@ -87,6 +99,14 @@ def draw(
         None if label_share is None else label_share.astype(np.float32),
         random.choice(groups, -(-len(labels) // batch)),
     )
+
+
+def _begins(images: int, batch: int, shards: int) -> np.ndarray:
+    """Where in the epoch the part of a batch that each image is of begins, int64 (images,)."""
+    sizes = [
+        part.stop - part.start for first in range(0, images, batch) for part in cut(min(batch, images - first), shards)
+    ]
+    return np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
 def mix(features: Tensor, share: Tensor, partner: Tensor) -> Tensor:

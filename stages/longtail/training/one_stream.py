@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,7 +31,8 @@ class OneStream:
     """A batch, its logits, a loss; features and labels perhaps mixed. variant: the group after which they are mixed.
 
     Here as in two_streams, `draw` gives what epoch `epoch` (0 is the first) needs, and `loss` the mean loss of a batch
-    and its number of correct predictions, both scalars still on the device.
+    and its number of correct predictions, both scalars still on the device. What it is given can be a part of the
+    batch `whole`: then it is the part's share of the batch's loss.
     """
 
     def __init__(self, phase: Phase, images: Batches, device: torch.device):
@@ -55,7 +57,7 @@ class OneStream:
         if isinstance(phase.mixing, NoMixing):
             return Draws([order, crops], [0] * -(-len(order) // phase.batch_size))
         random = random_draws.generator(seed, epoch, "mixing", phase.stream)
-        mixed = mixing.draw(phase.mixing, self.counts, labels[order], phase.batch_size, random)
+        mixed = mixing.draw(phase.mixing, self.counts, labels[order], phase.batch_size, random, phase.shards)
         arrays = [order, crops, mixed.share, mixed.partner, mixed.label_share]
         return Draws([array for array in arrays if array is not None], mixed.groups.tolist())
 
@@ -68,16 +70,19 @@ class OneStream:
         share: Tensor | None = None,
         partner: Tensor | None = None,
         label_share: Tensor | None = None,
+        *,
+        whole: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         labels = self.images.labels[rows]
+        of = None if whole is None else self.images.labels[whole[0]]
         mix = None
         if share is not None and partner is not None:
             mix = partial(mixing.mix, share=share, partner=partner)
         logits = network.logits(network.features(self.images.training(rows, crops), mix, after=variant))
         if label_share is None:
-            loss = self.loss_function(logits, labels)
-        else:
-            loss = self.loss_function(logits, labels, label_share) + self.loss_function(
-                logits, labels[partner], 1 - label_share
+            loss = self.loss_function(logits, labels, whole=of)
+        else:  # a part's partners are its own images, so that the labels of all partners are the batch's
+            loss = self.loss_function(logits, labels, label_share, whole=of) + self.loss_function(
+                logits, labels[partner], 1 - label_share, whole=of
             )
         return loss, (logits.argmax(1) == labels).sum()

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 
 from stages.longtail.console.errors import UserError
+from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
 Result = TypeVar("Result")
@@ -49,6 +50,8 @@ def each(seeds: Iterable[int], work: Callable[[int], Result], at_once: int, devi
         try:
             results[seed] = _one(seed, work, device)
         except UserError as error:
+            if processes.count() > 1:  # the others may not have failed, and wait for this one
+                raise
             failed[seed] = error
     if failed:
         done = f"; the others are trained: {', '.join(map(str, sorted(results)))}" if results else ""

@@ -44,6 +44,7 @@ class Phase:
     trained: Literal["all", "last_block", "head", "scale"] = "all"  # the rest is frozen
     frozen: Literal["running", "batch"] = "running"  # batch: what is frozen works in training mode
     nesterov: bool = False
+    shards: int = 1  # parts of a batch; see shards.Shards
     drop_last: bool = False  # an epoch ends before a last, smaller batch
     stage: str = "represent"  # that trains it, for messages
 
@@ -64,6 +65,7 @@ class Phase:
             augment=protocol.augment,
             nesterov=protocol.nesterov,
             drop_last=protocol.drop_last,
+            shards=protocol.shards,
             stop=protocol.epochs,
             last=protocol.epochs,
             embedded=representation.embedded,

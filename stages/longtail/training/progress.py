@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stages.longtail.runtime import processes
+
 
 class Progress:
     """first, last: epochs completed at the start and at the end; images: to train on from the one to the other."""
@@ -15,7 +17,8 @@ class Progress:
         self.what, self.first, self.last = what, first, last
         self.images = images / max(last - first, 1)  # an epoch
         self.begin = time.perf_counter()
-        self.bar = tqdm(total=last, initial=first, desc=what, unit="epoch", disable=None, smoothing=0.1)
+        silent = True if processes.rank() else None  # None: where there is no terminal
+        self.bar = tqdm(total=last, initial=first, desc=what, unit="epoch", disable=silent, smoothing=0.1)
 
     def __enter__(self) -> Progress:
         return self

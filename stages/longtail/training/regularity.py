@@ -25,7 +25,11 @@ class Regularity:
 
     def count(self, network: Network) -> None:
         """After an epoch."""
-        correct = predict.predict(network, self.images, self.compute, parallel_seeds.check) == self.images.labels
+
+        def classes(images: Batches) -> torch.Tensor:
+            return predict.predict(network, images, self.compute, parallel_seeds.check)
+
+        correct = predict.shared(classes, self.images, self.compute) == self.images.labels
         self.learned += correct
         self.forgotten += self.correct & ~correct
         self.correct = correct

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-import numpy as np
 import torch
 
 from stages.longtail.configuration.schema import Section
@@ -29,7 +28,7 @@ from stages.longtail.recipe.representation import (
     NoWhitening,
     Representation,
 )
-from stages.longtail.runtime import devices
+from stages.longtail.runtime import devices, processes
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import checkpoint, parallel_seeds, small_batches
 from stages.longtail.training.checkpoint import Scratch, State
@@ -44,7 +43,11 @@ SMALL = 64  # pixels a side
 
 @dataclass(frozen=True)
 class Session:
-    """Parameters, device and data. `digest` changes with any byte of the data; `channels` are those of the images."""
+    """Parameters, device and data. `digest` changes with any byte of the data; `channels` are those of the images.
+
+    Where several processes share a run, each has the training images that its parts of the batches may ask for, which
+    are all of them (as far as its device has room: see Batches), and of the test and the held-out images its own part.
+    """
 
     params: TrainingParams
     compute: Compute
@@ -73,8 +76,8 @@ class Session:
             params,
             compute,
             Batches(train, subset.kept, compute.device, protocol.pad, protocol.crop),
-            Batches(train, subset.held, compute.device, crop=protocol.crop),
-            Batches(test, np.arange(len(test.labels)), compute.device, crop=protocol.crop),
+            Batches(train, subset.held[predict.own(len(subset.held), compute)], compute.device, crop=protocol.crop),
+            Batches(test, predict.own(len(test.labels), compute), compute.device, crop=protocol.crop),
             subset,
             train.images.shape[-1],
             state.hexdigest(),
@@ -107,11 +110,12 @@ class Session:
 
     def accuracies(self, network: Network) -> dict[str, float]:
         """Percent: test_all, test_many... and, where training images are held out, held_all, held_many... of these."""
-        divisions = {"test": self.test} | ({"held": self.held} if len(self.held) else {})
+        divisions = {"test": self.test} | ({"held": self.held} if len(self.subset.held) else {})
         result: dict[str, float] = {}
         for name, images in divisions.items():
             predictions = predict.predict(network, images, self.compute, parallel_seeds.check)
             matrix = predict.confusion(predictions, images.labels, len(self.subset.classes))
+            matrix = processes.total(torch.from_numpy(matrix)).numpy()
             groups = accuracy.by_group(accuracy.per_class(matrix), self.subset.shots)
             result |= {f"{name}_{group}": value for group, value in groups.items()}
         return result
@@ -141,6 +145,9 @@ class Session:
     def _key(self, **recipe: Any) -> str:
         protocol, runtime = self.params.protocol.model_dump(), self.params.runtime
         del protocol["name"]
+        if protocol["shards"] == 1:  # the key that recipes had before they could be cut
+            del protocol["shards"]
+        together = {"processes": processes.count()} if "shards" in protocol else {}
         return checkpoint.recipe_key(
             {**recipe, "data": self.digest, "protocol": protocol},
             device=self.compute.device.type,
@@ -150,6 +157,7 @@ class Session:
             test_every=runtime.test_every,
             regularity=runtime.regularity,
             observe="+".join(runtime.observe),
+            **together,
         )
 
     def each(self, work: Callable[[int], State]) -> dict[int, State]:
@@ -158,7 +166,10 @@ class Session:
 
     @property
     def at_once(self) -> int:
-        """Seeds: what the parameters say, else 8 on a GPU, most of which a network for small images leaves idle."""
+        """Seeds: what the parameters say, else 8 on a GPU, most of which a network for small images leaves idle. One
+        where several processes share each."""
+        if processes.count() > 1:
+            return 1
         small = self.compute.device.type == "cuda" and self.train.side <= SMALL
         return min(self.params.runtime.at_once or (8 if small else 1), len(self.params.seeds), parallel_seeds.STREAMS)
 
@@ -183,7 +194,7 @@ class Session:
             try:
                 return self._train_seed(seed, phase, key, begin, state)
             except torch.OutOfMemoryError:
-                if not resident:
+                if not resident or processes.count() > 1:  # the others wait for this one's part
                     raise
             self.train.stream()
             print(f"seed {seed}: out of memory with all images on the device: from now on each batch is sent there")
@@ -194,7 +205,7 @@ class Session:
     ) -> State:
         scratch, runtime = Scratch(key, seed), self.params.runtime
         name, begins = f"{phase.stage}, seed {seed}", state["epoch"] if state else 0
-        kept = scratch.latest(phase.stop)
+        kept = processes.agreed(lambda: scratch.latest(phase.stop))
         if kept and (state is None or kept["epoch"] >= begins):
             state = kept
         images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
@@ -212,6 +223,8 @@ class Session:
         to_train = phase.auxiliary.streams * (total - done)
         with Progress(name, first, phase.stop, to_train) as progress, closing(training), closing(scratch):
             for row in training.epochs(self.accuracies, runtime.test_every):
+                if processes.rank():
+                    continue
                 scratch.keep(training.state(), stage_ends=training.epoch == phase.stop)
                 self.record.epoch(seed, training.history)
                 progress.epoch(row)
@@ -220,7 +233,8 @@ class Session:
 
     def write(self, states: dict[int, State], manifest_path: Path | None) -> None:
         """Hand on the states of all seeds; see Record.write."""
-        self.record.write(states, self.params.branch_epoch, self.compute, self.at_once, manifest_path)
+        branch, at_once = self.params.branch_epoch, self.at_once
+        processes.agreed(lambda: self.record.write(states, branch, self.compute, at_once, manifest_path))
 
 
 def _tell(name: str, scratch: Scratch, begins: int, first: int, stop: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,6 +48,8 @@ class TwoStreams:
         second_rows: Tensor,
         second_crops: Tensor,
         extra: Tensor | None = None,
+        *,
+        whole: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As OneStream.loss, of a batch of each stream.
 
@@ -55,6 +59,7 @@ class TwoStreams:
             second_rows, second_crops: of the second, the same.
             extra: what else the objective drew: the quarter turns of rotated images, int64 (b, 2), for the image of
                 either stream; or BBN's alpha, float32 (b,).
+            whole: the same four or five of the batch of which these are a part; None: these are the batch.
         """
         raise NotImplementedError
 
@@ -84,8 +89,11 @@ class Tasks(TwoStreams):
         second_rows: Tensor,
         second_crops: Tensor,
         extra: Tensor | None = None,
+        *,
+        whole: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         turns, task, size = extra, self.task, len(rows)
+        share = 1.0 if whole is None else size / len(whole[0])
         copies = 1 if turns is None else 2
         images, windows = torch.cat([rows, second_rows]), torch.cat([crops, second_crops])
         labels = self.images.labels[images].view(2, size)
@@ -99,11 +107,12 @@ class Tasks(TwoStreams):
         labels = labels.repeat(1, len(classified))
         logits = network.logits(classified[:, 0].flatten(0, 1))
         second = network.auxiliary["second"](classified[:, 1].flatten(0, 1))
-        loss = task.lambda1 * self.loss_function(logits, labels[0])
-        loss = loss + task.lambda2 * F.cross_entropy(second.float(), labels[1])
+        of = None if whole is None else self.images.labels[whole[0]].repeat(len(classified))
+        loss = task.lambda1 * self.loss_function(logits, labels[0], whole=of)
+        loss = loss + task.lambda2 * share * F.cross_entropy(second.float(), labels[1])
         if task.rotation == "task":
             guess = network.auxiliary["rotation"](features[1].flatten(0, 1))
-            loss = loss + task.lambda3 * F.cross_entropy(guess.float(), turned)
+            loss = loss + task.lambda3 * share * F.cross_entropy(guess.float(), turned)
         return loss, (logits[:size].argmax(1) == labels[0, :size]).sum()
 
 
@@ -131,6 +140,8 @@ class Branches(TwoStreams):
         second_rows: Tensor,
         second_crops: Tensor,
         extra: Tensor | None = None,
+        *,
+        whole: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         assert extra is not None
         alpha, size = extra, len(rows)
@@ -141,5 +152,7 @@ class Branches(TwoStreams):
         second = resnet_cifar.pool(network.second_block(shared[size:]))
         weight = alpha[:, None]
         logits = network.logits(2 * torch.cat([weight * first, (1 - weight) * second], 1))
-        loss = self.loss_function(logits, labels, alpha) + self.loss_function(logits, second_labels, 1 - alpha)
+        of, second_of = (None if whole is None else self.images.labels[whole[stream]] for stream in (0, 2))
+        loss = self.loss_function(logits, labels, alpha, whole=of)
+        loss = loss + self.loss_function(logits, second_labels, 1 - alpha, whole=second_of)
         return loss, (logits.argmax(1) == labels).sum()

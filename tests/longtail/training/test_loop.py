@@ -231,7 +231,7 @@ def test_seed_epoch_and_stream_decide_every_draw():
 def test_every_image_is_trained_on_once_and_the_last_smaller_batch_too(monkeypatch):
     seen = []
 
-    def loss(logits, labels):
+    def loss(logits, labels, **_):
         seen.append(labels.tolist())
         return F.cross_entropy(logits, labels)
 
@@ -245,7 +245,7 @@ def test_every_image_is_trained_on_once_and_the_last_smaller_batch_too(monkeypat
 def test_the_last_smaller_batch_can_be_dropped(monkeypatch, mixture):
     sizes = []
 
-    def loss(logits, labels, share=None):
+    def loss(logits, labels, share=None, **_):
         sizes.append(len(labels))
         return F.cross_entropy(logits, labels)
 
@@ -260,14 +260,14 @@ def test_the_last_smaller_batch_can_be_dropped(monkeypatch, mixture):
 def test_the_last_smaller_batch_moves_the_weights(monkeypatch):
     whole = weights(trained(stop=1))
     steps = iter([1, 1, 0])
-    monkeypatch.setattr(losses, "build", lambda *_: lambda x, y: F.cross_entropy(x, y) * next(steps))
+    monkeypatch.setattr(losses, "build", lambda *_: lambda x, y, **_: F.cross_entropy(x, y) * next(steps))
     assert not equal(whole, weights(trained(stop=1)))
 
 
 def test_a_loss_that_is_no_number_is_refused_by_epoch_and_step_and_its_checkpoint_is_not_kept(monkeypatch):
     calls = iter(range(100))
 
-    def loss(logits, labels):
+    def loss(logits, labels, **_):
         return F.cross_entropy(logits, labels) * (float("nan") if next(calls) == 4 else 1)
 
     monkeypatch.setattr(losses, "build", lambda *_: loss)
@@ -288,7 +288,7 @@ def test_embedded_batches_come_before_every_so_manieth_batch_counted_over_all_ep
     """3 batches an epoch, and an extra one before each second: before batch 2, then before 4 and 6."""
     sizes = []
 
-    def loss(logits, labels):
+    def loss(logits, labels, **_):
         sizes.append(len(labels))
         return F.cross_entropy(logits, labels)
 

@@ -1,0 +1,173 @@
+"""Several processes that share one run, each with a GPU of its own: started by a stage itself, or by torchrun.
+
+Every process runs the same stage and trains the same network. They share the parts of a batch (training/shards.py) and
+the images of a test; the first one alone writes and is heard. Where there is one process, as nearly always, everything
+here gives back what it is given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from stages.longtail.console import errors
+from stages.longtail.console.errors import UserError
+from stages.longtail.runtime import devices
+from stages.longtail.runtime.runtime import Runtime
+
+Value = TypeVar("Value")
+LOST = "lost the others"
+
+
+def count() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Of this process, from 0. Process 0 reads checkpoints and writes what the stage writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over all processes, in place."""
+    if count() > 1:
+        _together(dist.all_reduce, values)
+    return values
+
+
+def align(tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's values, in place."""
+    if count() > 1:
+        for tensor in tensors:
+            values = tensor.contiguous()
+            _together(dist.broadcast, values, 0)
+            tensor.copy_(values)
+
+
+def agreed(value: Callable[[], Value]) -> Value:
+    """What `value` gives in the first process, where alone it is called."""
+    box: list[Any] = [value() if rank() == 0 else None]
+    if count() > 1:
+        _together(dist.broadcast_object_list, box, 0)
+    return box[0]
+
+
+def collected(part: Tensor) -> Tensor:
+    """The parts of all processes, one after the other, in every process."""
+    if count() == 1:
+        return part
+    parts: list[Any] = [None] * count()
+    _together(dist.all_gather_object, parts, part.cpu())
+    return torch.cat(parts).to(part.device)
+
+
+def _together(work: Callable[..., Any], *values: Any) -> None:
+    """What all processes do at once. Fails where another one has ended, which has its own reason to give."""
+    try:
+        work(*values)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UserError(f"process {rank()} {LOST}: {str(error).splitlines()[0]}") from error
+
+
+def shared(module: str, shards: int, runtime: Runtime) -> bool:
+    """Share a stage between processes if its parameters say so.
+
+    Args:
+        module: of the stage, such as stages.represent.
+        shards: `protocol.shards`, the most processes that have something to do.
+        runtime: says how many there are to be, and on what device.
+    Returns:
+        True when processes were started and have done all of the work. False where this process is to do it: alone, or
+        as one of those that were started.
+    Raises:
+        UserError: there are more processes than shards, or one of them failed, with what it says.
+    """
+    if dist.is_initialized():
+        return False
+    if dist.is_torchelastic_launched():
+        _join(devices.kind(runtime), shards)
+        return False
+    gpus = torch.cuda.device_count() if devices.kind(runtime) == "cuda" else 1
+    number = runtime.processes or min(gpus, shards)
+    _check(number, shards)
+    if number > 1:
+        _launch(module, number)
+    return number > 1
+
+
+def _check(number: int, shards: int) -> None:
+    if number > shards:
+        raise UserError(
+            f"{number} processes are to share a batch of {shards} part{'s' if shards > 1 else ''}: set protocol.shards "
+            "to their number or more (another recipe), or runtime.processes, or torchrun's --nproc-per-node, lower"
+        )
+
+
+def _join(kind: str, shards: int) -> None:
+    """Meet the other processes. Their start stands in the environment."""
+    store, number, size = next(dist.rendezvous("env://"))
+    # A process that is started again meets the others under a name that those before did not use.
+    store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    _check(size, shards)
+    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=size)
+    if sys.platform == "linux":  # end with what started this one, also where that is killed
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if number:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _launch(module: str, number: int) -> None:
+    """Run this command in `number` processes on this machine, by torch's elastic launch, and wait for them."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logger = logging.getLogger("torch.distributed.elastic")  # what it has to say is said here in one line
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=number,
+        run_id=f"longtail-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,  # an error would come again; what ended a process from outside is for a person to know
+        signals_to_handle=",".join(signum.name for signum in errors.STOPS),
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
+    except SignalException as stop:
+        raise errors.Interrupted(signal.Signals(stop.sigval).name) from None
+    except ChildFailedError as failed:
+        raise UserError(_reason(failed.failures, number)) from None
+
+
+def _reason(failures: dict[int, Any], number: int) -> str:
+    """What the process that failed first says; of one that could say nothing, how it ended."""
+    said = [failure for failure in failures.values() if isinstance(failure.message, dict)]
+    for failure in sorted(said, key=lambda failure: failure.timestamp):
+        if LOST not in failure.message["message"]:
+            return failure.message["message"].removeprefix("error: ")
+    process, failure = min(failures.items(), key=lambda item: (item[1].exitcode > 0, item[0]))
+    how = f"exit code {failure.exitcode}"
+    with suppress(ValueError):
+        how = signal.Signals(-failure.exitcode).name
+    return (
+        f"process {process} of {number} was ended by {how}: run the same command again to go on after the last "
+        "finished epoch"
+    )
