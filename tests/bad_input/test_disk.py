@@ -47,16 +47,17 @@ def test_a_full_disk_while_a_checkpoint_is_kept_leaves_the_one_before(
     monkeypatch.setattr(checkpoint.Scratch, "EVERY", 0)
     (last,) = Path(".scratch").glob("*/seed-0/epoch-4.pt")
     shutil.rmtree(REPRESENTATION.parent)
-    third = last.with_name("epoch-3.pt")
-    content = checkpoint.load(last)
+    own = last.parent / checkpoint.Scratch("recipe", 0, REPRESENTATION.parent).own.name
+    third = own / "epoch-3.pt"
+    content = checkpoint.load(last)["state"]
     shutil.rmtree(last.parent)
-    last.parent.mkdir()
+    own.mkdir(parents=True)
     half_written(third).symlink_to("/dev/full")
     assert "no space left" in str(start("represent"))
-    assert [path.name for path in last.parent.glob("*.pt")] == ["epoch-2.pt"]
+    assert [path.name for path in last.parent.rglob("*.pt")] == ["epoch-2.pt"]
     assert not half_written(third).is_symlink() and not REPRESENTATION.exists()
     ok("represent")
-    again = checkpoint.load(last)
+    again = checkpoint.load(last)["state"]
     assert all(torch.equal(value, again["network"][name]) for name, value in content["network"].items())
 
 

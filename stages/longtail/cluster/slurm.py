@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Work:
 
     folder: Path
     name: str
+    _process: int | None = None
 
     def __call__(self) -> None:
         try:
@@ -35,17 +37,23 @@ class Work:
             raise UserError(f"{self.name}: a signal that is not SLURM's stopped its stage") from None
 
     def _begun(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+        self._process = process.pid
+
+    def _is_alive(self) -> bool:
+        """Does the stage still run? `carry_out`, which waits for it, below this in the stack, is told later."""
+        if self._process is None:
+            return False
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self._process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+        return False
 
     def checkpoint(self) -> Any:
         """Called by submitit when the signal comes: the stage has it, too."""
         from submitit.helpers import DelayedSubmission
 
-        if process := getattr(self, "_process", None):
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.terminate()
+        end = time.monotonic() + PATIENCE
+        while self._is_alive() and time.monotonic() < end:
+            time.sleep(0.1)
         return DelayedSubmission(Work(self.folder, self.name))
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +89,24 @@ def recipe_key(recipe: dict[str, Any], **runtime: Any) -> str:
 
 
 class Scratch:
-    """The checkpoints of one seed of one recipe: the last finished epoch, and every epoch at which a stage ended.
+    """The checkpoints of one seed of one recipe: the last finished epoch of each stage that trains it now, and every
+    epoch at which one ended.
 
-    Other recipes have other keys, hence other folders. Nothing here is needed for a result: deleting .scratch/ only
-    costs the time to train again.
+    Other recipes have other keys, hence other folders. Stages of one recipe that train at the same time, such as the
+    representations of two methods that branch at different epochs, may go on from each other's checkpoints. Each has
+    a folder for its own, and removes no others. Nothing here is needed for a result: deleting .scratch/ only costs the
+    time to train again.
     """
 
     EVERY = 1.0  # seconds: of epochs that take less not all are written, as that would take as long as they do
 
-    def __init__(self, key: str, seed: int):
+    def __init__(self, key: str, seed: int, out: Path):
+        """out: the folder that the stage writes, by which it finds its own checkpoints again."""
         self.key, self.folder = key, SCRATCH / key / f"seed-{seed}"
+        self.own = self.folder / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
         self.pending: tuple[dict[str, Any], bool] | None = None
         self.written = -self.EVERY
+        self.parts = list[dict[str, Any]]()  # how the epochs of the newest checkpoint came about
         self.first, self.began, self.facts = 0, time.perf_counter(), dict[str, Any]()
 
     def latest(self, limit: int) -> dict[str, Any] | None:
@@ -110,9 +116,11 @@ class Scratch:
             if not kept:
                 return None
             try:
-                return load(kept[max(kept)])
+                content = load(kept[max(kept)])
             except FileNotFoundError:  # another stage of the same recipe, at the same time, has gone on from it
                 continue
+            self.parts = content["parts"]
+            return content["state"]
 
     def elsewhere(self, limit: int) -> tuple[int, Path, dict[str, str]] | None:
         """The newest epoch of the same recipe and seed, computed otherwise: its number, where it lies, and the values
@@ -130,7 +138,7 @@ class Scratch:
         """The epochs after `first` come about now, and so; for `notes`. A folder that cannot be made is seen now."""
         self.first, self.began, self.facts = first, time.perf_counter(), facts
         with _told_of_scratch():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.own.mkdir(parents=True, exist_ok=True)
 
     def keep(self, state: dict[str, Any], stage_ends: bool) -> None:
         """Keep `state` of state["epoch"]: written now if EVERY seconds have passed, else by the next one or `close`."""
@@ -146,39 +154,33 @@ class Scratch:
             try:
                 with _told_of_scratch():
                     self._write(*self.pending)
-                    self._note(self.pending[0]["epoch"])
             except Exception:
                 self.pending = None  # a full disk is not tried again; an interrupted write is
                 raise
             self.pending, self.written = None, time.perf_counter()
 
     def _write(self, state: dict[str, Any], stage_ends: bool) -> None:
-        """The rolling checkpoint before this one goes, those at which a stage ended stay."""
-        name = f"epoch-{state['epoch']}.pt"
-        save(self.folder / name, state)
-        rolling = self.folder / "rolling"
-        before = rolling.read_text() if rolling.exists() else ""
-        if before and before != name:
-            (self.folder / before).unlink(missing_ok=True)
-        rolling.write_text("" if stage_ends else name)
-
-    def _note(self, last: int) -> None:
+        """The stage's own checkpoint before this one goes, those at which a stage ended stay."""
         seconds = round(time.perf_counter() - self.began, 1)
-        with atomic(self.folder / f"part-{self.first}.json") as file:
-            file.write(json.dumps({"epochs": [self.first + 1, last], "seconds": seconds, **self.facts}).encode())
+        now = {"epochs": [self.first + 1, state["epoch"]], "seconds": seconds, **self.facts}
+        path = (self.folder if stage_ends else self.own) / f"epoch-{state['epoch']}.pt"
+        save(path, {"state": state, "parts": [*self.notes(0, self.first), now]})
+        for before in self.own.glob("epoch-*.pt"):
+            if before != path:
+                before.unlink(missing_ok=True)
+        if stage_ends:
+            with suppress(OSError):  # not there, or with a partial file of a process that was killed
+                self.own.rmdir()
 
     def notes(self, after: int, last: int) -> list[dict[str, Any]]:
-        """How the epochs after `after` up to `last` came about, in their order: a part for each that began."""
-        parts = [json.loads(path.read_text()) for path in self.folder.glob("part-*.json")]
-        return sorted(
-            (part for part in parts if after < part["epochs"][0] and part["epochs"][1] <= last),
-            key=lambda part: part["epochs"],
-        )
+        """How the epochs after `after` up to `last` of the newest checkpoint came about, a part for each start."""
+        return [part for part in self.parts if after < part["epochs"][0] and part["epochs"][1] <= last]
 
 
 def _epochs(folder: Path, limit: int) -> dict[int, Path]:
-    """The checkpoints in a folder of epochs not after `limit`."""
-    kept = {int(path.stem.removeprefix("epoch-")): path for path in folder.glob("epoch-*.pt")}
+    """The checkpoints in a folder, and in those of stages that train, of epochs not after `limit`."""
+    paths = [*folder.glob("*/epoch-*.pt"), *folder.glob("epoch-*.pt")]
+    kept = {int(path.stem.removeprefix("epoch-")): path for path in paths}
     return {epoch: path for epoch, path in kept.items() if epoch <= limit}
 
 

@@ -1,4 +1,7 @@
-"""What people see of a training: a bar on a terminal, a line for each tenth of the run elsewhere."""
+"""What people see of a training: a bar on a terminal, elsewhere a line for each tenth of the run or every five minutes.
+
+`launch --status` reads these lines in the logs of its jobs.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from stages.longtail.runtime import processes
 class Progress:
     """first, last: epochs completed at the start and at the end; images: to train on from the one to the other."""
 
+    EVERY = 300.0  # seconds
+
     def __init__(self, what: str, first: int, last: int, images: int):
         self.what, self.first, self.last = what, first, last
         self.images = images / max(last - first, 1)  # an epoch
-        self.begin = time.perf_counter()
+        self.begin = self.told = time.perf_counter()
         silent = True if processes.rank() else None  # None: where there is no terminal
         self.bar = tqdm(total=last, initial=first, desc=what, unit="epoch", disable=silent, smoothing=0.1)
 
@@ -30,11 +35,14 @@ class Progress:
         """Tell of a finished epoch: its row of the history."""
         test = f", test {row['test_all']:.1f}" if "test_all" in row else ""
         test += f", held out {row['held_all']:.1f}" if "held_all" in row else ""
-        done, seconds = row["epoch"] - self.first, time.perf_counter() - self.begin
+        now = time.perf_counter()
+        done, seconds = row["epoch"] - self.first, now - self.begin
         speed = f"{done * self.images / seconds:.0f} images/s"
         text = f"loss {row['loss']:.3f}, train {row['train_acc']:.1f}{test}, {speed}"
         self.bar.set_postfix_str(text)
         self.bar.update()
-        if self.bar.disable and row["epoch"] * 10 // self.last > (row["epoch"] - 1) * 10 // self.last:
+        is_tenth = row["epoch"] * 10 // self.last > (row["epoch"] - 1) * 10 // self.last
+        if self.bar.disable and (is_tenth or now - self.told >= self.EVERY):
+            self.told = now
             left = seconds / done * (self.last - row["epoch"])
             print(f"{self.what}: epoch {row['epoch']} of {self.last}, {text}, {left:.0f} s left", flush=True)

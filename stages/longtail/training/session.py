@@ -203,7 +203,7 @@ class Session:
     def _train_seed(
         self, seed: int, phase: Phase, key: str, begin: Callable[[], Network], state: State | None
     ) -> State:
-        scratch, runtime = Scratch(key, seed), self.params.runtime
+        scratch, runtime = Scratch(key, seed, self.record.out), self.params.runtime
         name, begins = f"{phase.stage}, seed {seed}", state["epoch"] if state else 0
         kept = processes.agreed(lambda: scratch.latest(phase.stop))
         if kept and (state is None or kept["epoch"] >= begins):

@@ -138,7 +138,7 @@ def test_seeds_at_once_stop_in_one_line_and_go_on(ready: Workplace, kind: int) -
     long = {"protocol__epochs": 60, "seeds": [0, 1, 2]}
     ready.write(tiny(**long, runtime__at_once=3))
     process = ready.popen("represent")
-    while len(list(Path().glob(".scratch/*/seed-*/epoch-*.pt"))) < 3:
+    while len(list(Path().glob(".scratch/*/seed-*/*/epoch-*.pt"))) < 3:
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(kind)
