@@ -4,7 +4,7 @@ Reads   the sections `protocol`, `representation`, `classifier`, `seeds` and `ru
         REPRESENTATION/checkpoint.pt
         RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
 Writes  OUT/checkpoint.pt  the final network of every seed
-        OUT/manifest.json  versions, machine, speed; or MANIFEST
+        OUT/manifest.json  recipe, versions, machine, speed; or MANIFEST
         OUT/history.csv    all epochs, those of the representation first
 
 Where protocol.shards and the machine's GPUs are several, a process for each shares the work: see runtime/processes.py.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stages.longtail.classification.apply_classifier import classify
 from stages.longtail.classification.classifier import Classifier, Retrain
-from stages.longtail.configuration import command_line
+from stages.longtail.configuration import cells, command_line
 from stages.longtail.console.errors import UserError
 from stages.longtail.recipe import schedule
 from stages.longtail.runtime import processes
@@ -48,7 +48,7 @@ def main() -> None:
     for state in represented.values():
         check(path, state, session, branch)
     states = session.each(lambda seed: classify(session, seed, represented[seed], classifier))
-    session.write(states, args.manifest)
+    session.write(states, args.manifest, cells.recipe(args.params.plain, "runs"))
 
 
 def check(path: Path, state: State, session: Session, branch: int) -> None:

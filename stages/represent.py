@@ -3,7 +3,7 @@
 Reads   the sections `protocol`, `representation`, `seeds` and `runtime` of the parameters
         RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
 Writes  OUT/checkpoint.pt  the network and its momentum of every seed
-        OUT/manifest.json  versions, machine, speed; or MANIFEST
+        OUT/manifest.json  recipe, versions, machine, speed; or MANIFEST
         OUT/history.csv    an epoch a row: learning rate, loss, accuracies; it grows while it trains
 
 Where protocol.shards and the machine's GPUs are several, a process for each shares the work: see runtime/processes.py.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stages.longtail.configuration import command_line
+from stages.longtail.configuration import cells, command_line
 from stages.longtail.models import network
 from stages.longtail.recipe import schedule
 from stages.longtail.runtime import processes
@@ -41,7 +41,7 @@ def main() -> None:
         state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
         return state | {"trajectory": key}
 
-    session.write(session.each(train), args.manifest)
+    session.write(session.each(train), args.manifest, cells.recipe(args.params.plain, "represent"))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,11 @@ def digest(sections: dict[str, Any], names: Iterable[str]) -> str:
     return key_of(counted)
 
 
+def recipe(sections: dict[str, Any], kind: str) -> str:
+    """The recipe that an entry of this kind has for these sections; of those that there are."""
+    return digest(sections, [name for name in SECTIONS[kind] if name in sections])
+
+
 def key_of(value: Any) -> str:
     """Eight hexadecimal digits, or nine characters where DVC's yaml would take them for a number, as 893884e2."""
     key = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

@@ -48,6 +48,11 @@ class Params:
         return parse(form, self._raw[name], f"{self.path}: {name}")
 
     @property
+    def plain(self) -> dict[str, Any]:
+        """All sections as the file has them, also those that no stage reads here."""
+        return deepcopy(self._raw)
+
+    @property
     def method(self) -> str:
         return self.section("method", str)
 

@@ -40,7 +40,13 @@ class Record:
                 self.written = time.perf_counter()
 
     def write(
-        self, states: dict[int, State], branch: int, compute: Compute, at_once: int, manifest_path: Path | None
+        self,
+        states: dict[int, State],
+        branch: int,
+        compute: Compute,
+        at_once: int,
+        manifest_path: Path | None,
+        recipe: str,
     ) -> None:
         """Hand on every seed's state as checkpoint.pt, the epochs so far as history.csv, and how they came about.
 
@@ -50,6 +56,7 @@ class Record:
                 the frozen representation, which count on from those before.
             compute, at_once: for the manifest.
             manifest_path: None: manifest.json beside the checkpoint.
+            recipe: of the parameters, see cells.recipe; for the manifest.
         """
         rows = []
         for seed, state in states.items():
@@ -61,8 +68,7 @@ class Record:
         self._write_history(rows)
         checkpoint.save(self.out / "checkpoint.pt", {"seeds": states})
         took = manifest.describe(compute, at_once, time.perf_counter() - self.began, sum(self.trained))
-        took["earlier"] = self.earlier
-        took["checkpoint"] = digest(self.out / "checkpoint.pt")
+        took = {"recipe": recipe, **took, "earlier": self.earlier, "checkpoint": digest(self.out / "checkpoint.pt")}
         write_json(manifest_path or self.out / "manifest.json", took)
 
     def _write_history(self, rows: list[dict[str, Any]]) -> None:

@@ -231,10 +231,10 @@ class Session:
         self.record.trained.append(phase.auxiliary.streams * training.images)
         return training.state()
 
-    def write(self, states: dict[int, State], manifest_path: Path | None) -> None:
+    def write(self, states: dict[int, State], manifest_path: Path | None, recipe: str) -> None:
         """Hand on the states of all seeds; see Record.write."""
         branch, at_once = self.params.branch_epoch, self.at_once
-        processes.agreed(lambda: self.record.write(states, branch, self.compute, at_once, manifest_path))
+        processes.agreed(lambda: self.record.write(states, branch, self.compute, at_once, manifest_path, recipe))
 
 
 def _tell(name: str, scratch: Scratch, begins: int, first: int, stop: int) -> None:
