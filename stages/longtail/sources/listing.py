@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ def of(dataset: Dataset) -> dict[str, Any]:
     """
     state, count, size = hashlib.sha256(), 0, 0
     base = os.path.realpath(layouts.folder_of(dataset))
+
+    @cache  # lists may name images in no order, a folder many times
+    def lies(folder: Path) -> bytes:
+        return os.fsencode(os.path.relpath(os.path.realpath(folder), base)) + b"\0"
+
     folder: Path | None = None
     for path in layouts.files(dataset):
         if path.parent != folder:  # where it really lies: a link may point elsewhere, to files that look the same
             folder = path.parent
-            state.update(os.fsencode(os.path.relpath(os.path.realpath(folder), base)) + b"\0")
+            state.update(lies(folder))
         status = path.stat()
         state.update(os.fsencode(path.name) + b"\0%d\0%d\0" % (status.st_size, status.st_mtime_ns))
         count, size = count + 1, size + status.st_size

@@ -17,20 +17,20 @@ from stages.longtail.files import artifacts
 from stages.longtail.sources import image_lists
 from stages.longtail.sources.large_sets import SETS
 
-# Train lists as the three are published: labels in an order of their own, test images of ImageNet in one flat folder.
+# Paths as in the published lists, of which the test lists and that of Places-LT for training were seen.
 TRAIN = {
     "ImageNet": ["train/n02/n02_9.JPEG 1", "train/n01/n01_4.JPEG 0", "train/n01/n01_1.JPEG 0"],
-    "Places": ["data_256/b/apartment/outdoor/1.jpg 1", "data_256/b/balcony/outdoor/1.jpg 0"],
+    "Places": ["train/apartment_building-outdoor/00000001.jpg 1", "train/balcony-exterior/00000001.jpg 0"],
     "iNaturalist": ["train_val2018/Plantae/7477/3b.jpg 1", "train_val2018/Aves/10/2c.jpg 0"],
 }
 TEST = {
-    "ImageNet": ["val/ILSVRC2012_val_00000001.JPEG 1", "val/ILSVRC2012_val_00000002.JPEG 0"],
-    "Places": ["val_256/Places365_val_1.jpg 0", "val_256/Places365_val_2.jpg 1"],
+    "ImageNet": ["val/n02/ILSVRC2012_val_00000001.JPEG 1", "val/n01/ILSVRC2012_val_00000002.JPEG 0"],
+    "Places": ["val/balcony-exterior/Places365_val_1.jpg 0", "val/apartment_building-outdoor/Places365_val_2.jpg 1"],
     "iNaturalist": ["train_val2018/Plantae/7477/x.jpg 1", "train_val2018/Aves/10/y.jpg 0"],
 }
 CLASSES = {
     "ImageNet": ["n01", "n02"],
-    "Places": ["balcony/outdoor", "apartment/outdoor"],
+    "Places": ["balcony-exterior", "apartment_building-outdoor"],
     "iNaturalist": ["Aves/10", "Plantae/7477"],
 }
 
@@ -54,6 +54,49 @@ def test_published_lists_are_read_with_their_own_labels(name: str, tmp_path: Pat
     for files, lines in ((found.train, TRAIN[name]), (found.test, TEST[name])):
         assert [str(path.relative_to(tmp_path / "images")) for path in files.paths] == [line[:-2] for line in lines]
         assert files.labels.tolist() == [int(line[-1]) for line in lines]
+
+
+# How many classes a set has; for the test, images of its largest class and test images of each; a class's folder, a
+# line for training and one to test.
+IN = "train_val2018/{folder}/"
+SHAPES = {
+    "ImageNet": (1000, 6, 1, "n{c:08}", "train/{folder}/{folder}_{n}.JPEG", "val/{folder}/ILSVRC2012_val_{n:08}.JPEG"),
+    "Places": (365, 12, 2, "scene{c}-indoor", "train/{folder}/{n:08}.jpg", "val/{folder}/Places365_val_{n:08}.jpg"),
+    "iNaturalist": (8142, 2, 1, "{kingdom}/{c}", IN + "a{n:031x}.jpg", IN + "b{n:031x}.jpg"),
+}
+
+
+def of_all_classes(name: str) -> tuple[list[str], list[str], list[str]]:
+    """Class names, training and test lines as a published set has them: all classes, here with few images of each."""
+    classes, most, tested, folder_form, train_form, test_form = SHAPES[name]
+    names, train, test = [], [], []
+    for label in range(classes):
+        names.append(folder_form.format(c=label, kingdom=("Plantae", "Insecta", "Aves", "Fungi")[label % 4]))
+        images = max(1, most - label * most // classes)
+        train += [f"{train_form.format(folder=names[-1], n=n)} {label}" for n in range(images)]
+        test += [f"{test_form.format(folder=names[-1], n=n)} {label}" for n in range(tested)]
+    if name == "iNaturalist":  # whose lists are in no order, those of the others in that of the labels
+        for lines in (train, test):
+            np.random.RandomState(0).shuffle(lines)
+    return names, train, test
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_lists_of_all_classes_of_a_published_set_are_read(name: str, tmp_path: Path) -> None:
+    names, train, test = of_all_classes(name)
+    image = tmp_path / "image.jpg"
+    Image.new("RGB", (4, 4)).save(image)
+    for line in train + test:
+        path = tmp_path / line.split(" ")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(image)
+    for division, lines in (("train", train), ("test", test)):
+        (tmp_path / f"{division}.txt").write_text("".join(f"{line}\n" for line in lines))
+    found = image_lists.find(tmp_path / "train.txt", tmp_path / "test.txt", tmp_path)
+    assert found.classes == names
+    for files, lines in ((found.train, train), (found.test, test)):
+        assert [f"{path.relative_to(tmp_path)} {c}" for path, c in zip(files.paths, files.labels, strict=True)] == lines
+        assert len(np.bincount(files.labels)) == SHAPES[name][0]
 
 
 def test_without_a_folder_of_its_own_a_class_has_its_number(tmp_path: Path) -> None:

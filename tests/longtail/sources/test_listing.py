@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT, Workplace, composed
 from PIL import Image
 
+from stages.longtail.configuration import cells
 from stages.longtail.sources import listing
 from stages.longtail.sources.dataset import Dataset
 
@@ -90,8 +91,20 @@ class Project(Workplace):
         return done.stdout + done.stderr
 
     def downloads(self, *command: str, **env: str) -> bool:
-        """Whether the command ran the download stage."""
-        return "Running stage 'download'" in self.call(*command, **env)
+        """Whether the command ran the stage that reads the images."""
+        told = self.call(*command, **env)
+        return "Running stage 'download'" in told or "Running stage 'images@tiny_imagenet'" in told
+
+    def papers(self) -> None:
+        """Add the papers' project, as it is, in which a run needs Tiny-ImageNet."""
+        papers, overrides = self.folder / cells.PAPERS, ["dataset=tiny_imagenet", "dataset.size=8"]
+        papers.mkdir(parents=True)
+        shutil.copy2(ROOT / cells.PAPERS / "dvc.yaml", papers)
+        recipe = cells.digest(composed(*overrides), cells.SECTIONS["images"])
+        entry = {"compose": " ".join(overrides), "recipe": recipe}
+        entries = {"datasets": {}, "images": {"tiny_imagenet": entry}, "splits": {}}
+        (papers / "params.yaml").write_text(yaml.safe_dump(entries))
+        self.call("dvc", "--cd", str(cells.PAPERS), "init", "-q", "--subdir")
 
 
 @pytest.fixture
@@ -115,9 +128,13 @@ def test_dvc_sees_where_the_links_of_a_folder_lead(project: Project) -> None:
     assert project.downloads(*repro)
 
 
-def test_dvc_sees_an_image_more_and_another_folder_of_a_large_set(project: Project) -> None:
+@pytest.mark.parametrize("papers", [False, True], ids=["own", "papers"])
+def test_dvc_sees_an_image_more_and_another_folder_of_a_large_set(papers: bool, project: Project) -> None:
     project.write(composed("dataset=tiny_imagenet", "dataset.size=8"))
     repro = ("dvc", "repro")
+    if papers:
+        project.papers()
+        repro = ("dvc", "--cd", str(cells.PAPERS), "repro")
     assert "data/downloads/tiny_imagenet/train is missing" in project.call(*repro, code=1)
     for root in ("data/downloads", "other"):
         paint(project.folder / root / "tiny_imagenet")
@@ -126,6 +143,8 @@ def test_dvc_sees_an_image_more_and_another_folder_of_a_large_set(project: Proje
     Image.new("RGB", (8, 8), "blue").save(project.folder / "data/downloads/tiny_imagenet/train/cat/2.png")
     assert project.downloads(*repro)
     assert project.downloads(*repro, LONGTAIL_DATA="other")
+    if papers:
+        return
     project.write(composed())
     assert project.downloads(*repro)
     assert "Data and pipelines are up to date" in project.call(*repro)  # digits need no listing
