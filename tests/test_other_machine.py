@@ -18,39 +18,50 @@ from toy_paper import FIRST, dvc, launch, make, stage_runs, tables
 pytestmark = pytest.mark.slow
 
 
-def refusals(here: Path, folder: Path, run: str) -> None:
-    """What came back from another recipe is refused by name, and nothing is taken of it, of the other runs neither."""
+OTHER = "digits-exp-10-joint-precisionfp32"  # with a representation of its own
+
+
+def refused(here: Path, folder: Path, path: Path, old: str, new: str, *words: str) -> None:
+    """With `old` in the file replaced by `new`, take says why in a line, and changes nothing."""
 
     def kept() -> dict[Path, bytes]:
         files = [path for path in (here / "reports").rglob("*") if path.is_file() and ".dvc" not in path.parts]
         return {path: path.read_bytes() for path in files}
 
-    def refused(path: Path, old: str, new: str, *words: str) -> None:
-        text = path.read_text()
-        assert old in text
-        before = kept()
-        try:
-            path.write_text(text.replace(old, new))
-            before.pop(path, None)
-            line = call(here, "python", "-m", "stages.other_machine", "take", str(folder), check=False)
-            assert line.startswith("error: ") and line.count("\n") == 1 and all(word in line for word in words), line
-            after = kept()
-            after.pop(path, None)
-            assert after == before
-        finally:
-            path.write_text(text)
+    text = path.read_text()
+    assert old in text
+    before = kept()
+    try:
+        path.write_text(text.replace(old, new))
+        before.pop(path, None)
+        line = call(here, "python", "-m", "stages.other_machine", "take", str(folder), check=False)
+        assert line.startswith("error: ") and line.count("\n") == 1 and all(word in line for word in words), line
+        after = kept()
+        after.pop(path, None)
+        assert after == before
+    finally:
+        path.write_text(text)
 
+
+def refusals(here: Path, folder: Path, run: str) -> None:
+    """What came back from another recipe is refused by name, and nothing is taken of it, of the other runs neither."""
     results, name = folder / "results" / run, f"run-{run}.yaml"
-    refused(folder / f"params/{name}", "backbone: resnet8", "backbone: resnet20", name, "was changed")
+    refused(here, folder, folder / f"params/{name}", "backbone: resnet8", "backbone: resnet20", name, "was changed")
     requests = here / "reports/papers/toy/params.yaml"
-    recipe = yaml.safe_load(requests.read_text())["runs"][run]["recipe"]
-    refused(requests, f"recipe: {recipe}", "recipe: abcdabcd", f"toy/{run} was sent with another recipe")
-    refused(here / "conf/protocol/toy.yaml", "epochs: 3", "epochs: 4", "no longer composes to the recipe")
-    refused(results / "metrics.json", '"seeds": 1', '"seeds": 2', run, "seeds")
-    refused(results / "history.csv", "0,head,13,", "0,head,14,", run, "epochs")
+    entered = yaml.safe_load(requests.read_text())
+    for kind, of, manifest in (("runs", run, "manifest.json"), ("represent", FIRST, "represent.json")):
+        recipe = entered[kind][of]["recipe"]
+        refused(here, folder, requests, f"recipe: {recipe}", "recipe: abcdabcd", f"toy/{of} was sent with another")
+        # As if the parameter file had been another one while it ran, and put back before it was packed.
+        told = folder / "results" / of / manifest
+        refused(here, folder, told, recipe, "abcdabcd", manifest, "trained by other parameters")
+    refused(here, folder, here / "conf/protocol/toy.yaml", "epochs: 3", "epochs: 4", "no longer composes to the recipe")
+    refused(here, folder, results / "metrics.json", '"seeds": 1', '"seeds": 2', run, "seeds")
+    refused(here, folder, results / "history.csv", "0,head,13,", "0,head,14,", run, "epochs")
     done = folder / "done/download-digits.json"
     made = json.loads(done.read_text())["checksums"]["reports/papers/data/raw/digits/meta.json"]["md5"]
-    refused(done, made, "0" * 32, "meta.json is not the file")
+    refused(here, folder, done, made, "0" * 32, "meta.json is not the file")
+    refused(here, folder, folder / "order.json", '"jobs"', '"stages"', "order.json is not what this version writes")
 
 
 @pytest.mark.timeout(900)  # a dozen processes that import torch
@@ -59,21 +70,22 @@ def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     here, there = make(tmp_path / "here"), tmp_path / "there"
     run = "digits-exp-20-crt-precisionfp32"
-    launch(here, "toy", FIRST, run, "--only-enter")
+    launch(here, "toy", FIRST, run, OTHER, "--only-enter")
     dvc(here, "repro", "download@digits")  # so that the data of the other machine can be told from those here
     folder = "a trip's $HOME"
-    call(here, "python", "-m", "stages.other_machine", "send", folder, "--paper", "toy", FIRST, run)
+    call(here, "python", "-m", "stages.other_machine", "send", folder, "--paper", "toy", FIRST, run, OTHER)
     assert "run `bash" in call(here, "python", "-m", "stages.other_machine", "take", folder, check=False)
     there.mkdir()
     shutil.copytree(here / "stages", there / "stages")
     shutil.copytree(here / folder, tmp_path / "elsewhere" / folder)
     trip = tmp_path / "elsewhere" / folder
     script = (trip / "run.sh").read_text()
-    assert "dvc" not in script and script.count("stages.represent") == 1, "the representation is shared"
+    assert "dvc" not in script and script.count("stages.represent") == 2, "the representation is shared"
+    (trip / f"params/represent-{OTHER}.yaml").write_text("")
     broken = trip / f"params/run-{FIRST}.yaml"
     whole = broken.read_text()
     broken.write_text("")
-    assert f"failed: {FIRST}" in call(there, "bash", f"{trip}/run.sh", check=False), (
+    assert f"failed: {FIRST} {OTHER}" in call(there, "bash", f"{trip}/run.sh", check=False), (
         "the other one is done all the same"
     )
     assert (trip / f"results/{run}/metrics.json").is_file()
@@ -84,13 +96,18 @@ def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.killpg(stopped.pid, signal.SIGINT)
     assert stopped.wait(timeout=60) == 130, "told to stop, it went on with the next run"
-    call(there, "bash", f"{trip}/run.sh")
+    assert f"failed: {OTHER}" in call(there, "bash", f"{trip}/run.sh", check=False)
     told = json.loads((trip / f"results/{run}/manifest.json").read_text())
     assert told["revision"] == call(here, "git", "rev-parse", "--short=12", "HEAD").strip()
     shutil.copytree(trip, here / folder, dirs_exist_ok=True)
     refusals(here, here / folder, run)
     taken = call(here, "python", "-m", "stages.other_machine", "take", folder)
-    assert f"toy/dvc.yaml:run@{run}" in taken
+    assert f"toy/dvc.yaml:run@{run}" in taken and f"run@{OTHER}" not in taken
     stages = [f"toy/dvc.yaml:{name}" for name in (f"represent@{FIRST}", f"run@{FIRST}", f"run@{run}")]
     assert not ran(dvc(here, "repro", "--single-item", "--allow-missing", "--dry", *stages))
     assert tables(here, "--paper", "toy", "--missing").startswith("toy: 4 runs missing")
+    # Another time, with the representation trained anew: the other run, which is recorded, would have to run again.
+    (here / folder / f"done/run-{run}.json").unlink()
+    done, network = here / folder / f"done/represent-{FIRST}.json", f"data/representation/{FIRST}/checkpoint.pt"
+    made = json.loads(done.read_text())["checksums"][f"reports/papers/toy/{network}"]["md5"]
+    refused(here, here / folder, done, made, "0" * 32, f"toy/{FIRST} was trained anew there, and {run} would")

@@ -73,6 +73,11 @@ class Job:
         return self.kind in ("runs", "older")
 
     @property
+    def manifest(self) -> str | None:
+        """Of its results, what says by which recipe it was trained."""
+        return next((path for path in self.results if Path(path).name in ("represent.json", "manifest.json")), None)
+
+    @property
     def wave(self) -> int:
         """Jobs of one number need none of each other."""
         return ["download", "images", "split", "represent", "run", "older"].index(STAGES[self.kind])
@@ -175,7 +180,10 @@ def read(folder: Path) -> tuple[str, dict[str, Job]]:
     if not path.is_file():
         raise UserError(f"{path} does not exist: no jobs were ordered in this folder")
     content = read_json(path)
-    return content["paper"], {job["name"]: Job(**job) for job in content["jobs"]}
+    try:
+        return content["paper"], {job["name"]: Job(**job) for job in content["jobs"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not what this version writes ({error!r}): order the jobs again") from error
 
 
 def pack(folder: Path, job: Job) -> None:
@@ -210,6 +218,8 @@ def finished(folder: Path, job: Job) -> Checksums | None:
     if not path.is_file():
         return None
     content = read_json(path)
+    if not isinstance(content, dict) or {"sha256", "checksums"} - set(content):
+        raise UserError(f"{path} is not what pack writes: run {job.name} again")
     return content["checksums"] if content["sha256"] == job.sha256 else None
 
 

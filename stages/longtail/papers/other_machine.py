@@ -72,6 +72,8 @@ def pack(folder: Path, names: list[str]) -> None:
     """Tell that these jobs are finished."""
     ordered = jobs.read(folder)[1]
     for name in names:
+        if name not in ordered:
+            raise UserError(f"{folder} has no job '{name}'{suggest(name, ordered)}")
         jobs.pack(folder, ordered[name])
 
 

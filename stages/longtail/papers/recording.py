@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from stages.longtail.console.errors import UserError
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_csv, read_json
-from stages.longtail.papers import epochs, jobs
+from stages.longtail.papers import epochs, jobs, requested_runs
 from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.papers.jobs import Checksums, Job
 
@@ -41,6 +39,7 @@ def record(folder: Path, papers: Path, conf: Path, refuse: Callable[[UserError],
         try:
             _check(folder, job, papers, conf)
             _same(job, sums, made, locks.outs(papers))
+            _leaves_recorded(job, sums, locks.outs_of(job, papers), set(found), papers)
         except UserError as error:
             refuse(error)
         else:
@@ -65,12 +64,22 @@ class _Locks:
             self._read[path] = (yaml_files.read(path) if path.is_file() else {}).get("stages") or {}
         return self._read[path]
 
-    def has(self, job: Job, sums: Checksums, papers: Path) -> bool:
-        """Is the job recorded with these files?"""
+    def _of(self, job: Job, papers: Path) -> tuple[Path, dict[str, Any]]:
+        """The job's stage, and the folder that its paths begin in."""
         path = job.found(papers).path.with_name("dvc.lock")
-        stage = self._stages(path).get(f"{jobs.STAGES[job.kind]}@{job.run}", {})
-        entries = _md5(path.parent, [*stage.get("deps", []), *stage.get("outs", [])])
-        return job.recipe in str(stage.get("cmd")) and all(entries.get(name) == sums[name]["md5"] for name in sums)
+        return path.parent, self._stages(path).get(f"{jobs.STAGES[job.kind]}@{job.run}", {})
+
+    def has(self, job: Job, sums: Checksums, papers: Path) -> bool:
+        """Is the job recorded with these files? The images there have another listing than the same ones here."""
+        folder, stage = self._of(job, papers)
+        entries = _md5(folder, [*stage.get("deps", []), *stage.get("outs", [])])
+        compared = [name for name in sums if job.kind != "images" or name not in job.reads]
+        return job.recipe in str(stage.get("cmd")) and all(entries.get(name) == sums[name]["md5"] for name in compared)
+
+    def outs_of(self, job: Job, papers: Path) -> dict[str, str]:
+        """The md5 of what the job's stage has written, by path, as it is recorded."""
+        folder, stage = self._of(job, papers)
+        return _md5(folder, stage.get("outs", []))
 
     def outs(self, papers: Path) -> dict[str, str]:
         """The md5 of the data sets and subsets that were recorded, by path."""
@@ -90,24 +99,38 @@ def _check(folder: Path, job: Job, papers: Path, conf: Path) -> None:
         raise UserError(
             f"{job.cell} was sent with another recipe than {found.path} has now: send it again, and run it there"
         )
-    sections = found.sections(conf)
+    sections, results = found.sections(conf), folder / "results" / job.run
+    for path in job.results:
+        if not (results / Path(path).name).is_file():
+            raise UserError(f"{results} lacks {Path(path).name}: run the job again, or copy the folder whole")
+    if manifest := job.manifest:
+        _trained(results / Path(manifest).name, job)
     if job.is_run:
-        _results(folder / "results" / job.run, [Path(path).name for path in job.results], Experiment.of(sections))
+        _results(results, Experiment.of(sections))
 
 
-def _results(folder: Path, files: list[str], params: Experiment) -> None:
-    """Refuse a run's results that are not whole, or whose seeds or epochs are not those of its parameters."""
-    for file in files:
-        if not (folder / file).is_file():
-            raise UserError(f"{folder} lacks {file}: run the job again, or copy the folder whole")
+def _trained(manifest: Path, job: Job) -> None:
+    """Refuse what was trained by other parameters than were sent, also where the file is now as it was sent."""
+    told = read_json(manifest).get("recipe")
+    if told != job.recipe:
+        raise UserError(
+            f"{manifest} says that {job.cell} was trained by other parameters than were sent (recipe {told}, not "
+            f"{job.recipe}): run it again there"
+        )
+
+
+def _results(folder: Path, params: Experiment) -> None:
+    """Refuse a run's results whose seeds or epochs are not those of its parameters."""
     history = read_csv(folder / "history.csv")
-    seeds = sorted(int(seed) for seed in history.seed.unique())
-    if seeds != sorted(params.seeds) or read_json(folder / "metrics.json")["seeds"] != len(params.seeds):
-        raise UserError(f"{folder.name} came back with the seeds {seeds}, its recipe has {sorted(params.seeds)}")
-    expected = list(range(1, epochs.of(params).total + 1))
+    if absent := {"seed", "epoch", "loss"} - set(history):
+        raise UserError(f"{folder / 'history.csv'} has no column {min(absent)}: run the job again")
+    seeds, asked = sorted(history.seed.unique()), sorted(map(str, params.seeds))
+    if seeds != asked or read_json(folder / "metrics.json").get("seeds") != len(asked):
+        raise UserError(f"{folder.name} came back with the seeds {', '.join(seeds)}, its recipe has {', '.join(asked)}")
+    expected = [str(epoch) for epoch in range(1, epochs.of(params).total + 1)]
     trained = history[history.loss != ""]  # a head that comes without training has a row, but no loss
     for seed, rows in trained.groupby("seed", sort=False):
-        if pd.to_numeric(rows.epoch).tolist() != expected:
+        if rows.epoch.tolist() != expected:
             raise UserError(
                 f"{folder.name}, seed {seed}: its history has {len(rows)} epochs, its recipe {len(expected)}"
             )
@@ -122,6 +145,8 @@ def _same(job: Job, sums: Checksums, made: dict[str, str], recorded: dict[str, s
         recorded: that of data sets and subsets in dvc.lock.
     """
     for path in [*job.reads, *job.writes]:
+        if job.kind == "images" and path in job.reads:
+            continue  # the listing of the images there, whose times are others than here
         here = digest(Path(path), "md5") if Path(path).is_file() else None
         if path not in sums and not here:
             raise UserError(f"{path} is neither here nor among what {job.name} told: run its stage there as well")
@@ -131,6 +156,32 @@ def _same(job: Job, sums: Checksums, made: dict[str, str], recorded: dict[str, s
             raise UserError(
                 f"{path} is not the file that {job.name} {verb}: what it made does not belong here; run it again"
             )
+
+
+def _leaves_recorded(job: Job, sums: Checksums, recorded: dict[str, str], with_it: set[str], papers: Path) -> None:
+    """Refuse a representation that was trained anew elsewhere while recorded runs go on from the one of before.
+
+    They would have to run again, on files that are not here.
+
+    Args:
+        job, sums: the job and the checksums that it told.
+        recorded: the md5 of its stage's files, by path, as they are recorded.
+        with_it: the names of the jobs that came with it.
+        papers: the papers' folder.
+    """
+    anew = [path for path in job.writes if path in recorded and recorded[path] != sums[path]["md5"]]
+    if job.kind != "represent" or not anew or all(Path(path).is_file() for path in job.writes):
+        return
+    paper = papers / job.cell.split("/")[0]
+    runs = [name for name, of in requested_runs.representations(paper).items() if of == job.run]
+    left = [
+        name for name in runs if f"run-{name}" not in with_it and (paper / "metrics" / name / "metrics.json").is_file()
+    ]
+    if left:
+        raise UserError(
+            f"{job.cell} was trained anew there, and {', '.join(left)} would have to run again on it: send those as "
+            "well, or run here what came back"
+        )
 
 
 def _commit(targets: list[str], papers: Path) -> None:

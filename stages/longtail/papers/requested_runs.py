@@ -71,6 +71,12 @@ def represented(folder: Path) -> dict[str, dict[str, Any]]:
     return _load(folder / "params.yaml").get("represent") or {}
 
 
+def representations(folder: Path) -> dict[str, str]:
+    """By the name of each run that was asked for, the representation that it goes on from."""
+    content = _load(folder / "params.yaml")
+    return {name: entry["of"] for kind in ("runs", "older") for name, entry in (content.get(kind) or {}).items()}
+
+
 def write(folder: Path, requests: dict[str, Request], conf: Path) -> None:
     """Write the paper's params.yaml."""
     _dump(folder / "params.yaml", _content(folder, requests, conf))

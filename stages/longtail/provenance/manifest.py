@@ -1,4 +1,4 @@
-"""The manifest beside a result: which recipe, code, machine and versions made it, how fast, and the checkpoint's sha256.
+"""The manifest beside a result: which recipe, code, machine and versions made it, how fast, and the checkpoint's hash.
 
 No stage reads it. dvc.yaml does not declare the current experiment's, so that its times do not change dvc.lock.
 """

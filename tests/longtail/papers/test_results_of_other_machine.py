@@ -22,8 +22,8 @@ def test_a_head_that_is_not_trained_adds_no_epoch(tmp_path: Path) -> None:
     shutil.copytree(PAPERS / "procrustean/metrics" / RUN, folder)
     cell = cells.find(f"procrustean/{RUN}", "data/classifier", PAPERS)
     params = Experiment.of(cell.sections(ROOT / "conf"))
-    recording._results(folder, [], params)
+    recording._results(folder, params)
     *rows, _, last = (folder / "history.csv").read_text().splitlines(keepends=True)
     (folder / "history.csv").write_text("".join([*rows, last]))
     with pytest.raises(UserError, match="199 epochs, its recipe 200"):
-        recording._results(folder, [], params)
+        recording._results(folder, params)
