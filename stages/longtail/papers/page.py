@@ -69,12 +69,14 @@ def _variants(cells: pd.DataFrame, folder: Path) -> str:
     if not lines:
         return ""
     frame = pd.DataFrame(lines)
-    explained = f" {results.HELD_OUT}"
+    explained = "" if all(run.intervals for run in runs.values() if run) else f" {results.NO_INTERVAL}"
     if (frame[results.SELECTIONS["selected"]] == "-").all():
-        frame, explained = frame.drop(columns=results.SELECTIONS["selected"]), ""
+        frame = frame.drop(columns=results.SELECTIONS["selected"])
+    else:
+        explained += f" {results.HELD_OUT}"
     table = frame.to_markdown(index=False, disable_numparse=True)
-    words = "A run of a table with some parameters changed, which no table has. Top-1 accuracy, percent."
-    return f"{table}\n\n{words}{explained}"
+    words = "A run of a table with some parameters changed, which no table has. Top-1 accuracy, percent"
+    return f"{table}\n\n{words} [95% interval from the test images].{explained}"
 
 
 def _analyses(folder: Path) -> str:
@@ -96,6 +98,8 @@ def _accuracies(run: results.Run | None) -> dict[str, str]:
         value, deviation = metrics.get(name, {}).get("all"), metrics.get(key, {}).get("all")
         text = "-" if value is None else rounding.text(value, 1)
         text += "" if deviation is None else f" ± {rounding.text(deviation, 1)}"
+        if which == "last" and run and "all" in run.intervals:
+            text += " [{} to {}]".format(*(rounding.text(run.intervals["all"][end], 1) for end in ("low", "high")))
         shown[head] = text
     for group in ("many", "medium", "few"):
         value = metrics.get("acc", {}).get(group)

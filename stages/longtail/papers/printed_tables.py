@@ -18,20 +18,22 @@ HEADERS = ["dataset", "profile", "ratio", "backbone", "epochs", "measure", "grou
 def write(paper: str, cells: pd.DataFrame, folder: Path) -> None:
     """Write table<N>.md, .tex and .csv of every table. cells: see results.cells."""
     for number, mine in cells.groupby("table", sort=True):
-        stem, grid = folder / f"table{int(number)}", as_printed(mine)
-        write_text(stem.with_suffix(".md"), markdown(paper, int(number), mine, grid))
-        write_text(stem.with_suffix(".tex"), tabulate(grid, headers="keys", tablefmt="latex", showindex=False) + "\n")
+        stem = folder / f"table{int(number)}"
+        write_text(stem.with_suffix(".md"), markdown(paper, int(number), mine))
+        narrow = as_printed(mine.assign(**dict.fromkeys(results.INTERVAL, float("nan"))))
+        latex = tabulate(narrow, headers="keys", tablefmt="latex", showindex=False)
+        write_text(stem.with_suffix(".tex"), latex + "\n")
         write_text(stem.with_suffix(".csv"), tidy(mine).to_csv(index=False, lineterminator="\n"))
 
 
-def markdown(paper: str, number: int, cells: pd.DataFrame, grid: pd.DataFrame) -> str:
+def markdown(paper: str, number: int, cells: pd.DataFrame) -> str:
     if cells["last"].isna().all():
         runnable = int((cells.run != "").sum())
         return (
             f"# {paper}, {published.place(number)}\n\nNobody ran a number of this table yet. It prints {len(cells)} "
             f"([csv](table{number}.csv)), of which a preset runs {runnable}.\n"
         )
-    table = grid.to_markdown(index=False, disable_numparse=True)
+    table = as_printed(cells).to_markdown(index=False, disable_numparse=True)
     return f"# {paper}, {published.place(number)}\n\n{table}\n\n{caption(cells)}\n"
 
 
@@ -61,17 +63,18 @@ def _column(cell: pd.Series, heads: list[str]) -> str:
 
 
 def text(cell: pd.Series, which: str) -> str:
-    """Reproduced ± std (published, difference), with a ! where the difference is over the tolerance."""
+    """Reproduced ± std [interval] (published, difference), with a ! where the difference is over the tolerance."""
     digits = decimals(cell)
     printed = rounding.text(cell.value, digits)
     if pd.isna(cell[which]):
         return f"- ({printed})" if cell.run else f"({printed})"
     std = "" if pd.isna(cell[f"{which}_std"]) else f" ± {rounding.text(cell[f'{which}_std'], digits)}"
+    low, high = (rounding.text(cell[name], digits) for name in results.INTERVAL)
+    sure = f" [{low} to {high}]" if which == "last" and pd.notna(cell.last_low) else ""
     mark = "" if results.within(cell.to_frame().T, which).iloc[0] else " !"
     difference = cell[which] - cell.value
-    return (
-        f"{rounding.text(cell[which], digits)}{std} ({printed}, {rounding.text(difference, digits, sign=True)}){mark}"
-    )
+    signed = rounding.text(difference, digits, sign=True)
+    return f"{rounding.text(cell[which], digits)}{std}{sure} ({printed}, {signed}){mark}"
 
 
 def decimals(cell: pd.Series) -> int:
@@ -87,10 +90,12 @@ def caption(cells: pd.DataFrame) -> str:
     kinds = runnable[["protocol", "schedule"]].drop_duplicates().itertuples(index=False)
     protocols = ", ".join(f"`{kind.protocol}` ({kind.schedule} epochs)" for kind in kinds)
     lines = [
-        f"Data: {data}. A cell: reproduced ± standard deviation over seeds (published, difference); `!` where the "
-        "difference is over max(1.0, 2 standard deviations), in points of accuracy; for other measures the 1.0 is 0.01 "
-        "of a fraction, or a tenth of the number. `-`: not run yet; a number alone in brackets: copied by the paper "
-        "from elsewhere, a method that is not ours, or one that needs weights that are not at hand.",
+        f"Data: {data}. A cell: reproduced ± standard deviation over seeds [95% interval from the test images] "
+        "(published, difference); `!` where the difference is over max(1.0, 2 standard deviations), in points of "
+        "accuracy; for other measures the 1.0 is 0.01 of a fraction, or a tenth of the number. `-`: not run yet; a "
+        "number alone in brackets: copied by the paper from elsewhere, a method that is not ours, or one that needs "
+        "weights that are not at hand."
+        + (f" {results.NO_INTERVAL}" if (run.last_low.isna() & (run.measure == "top1")).any() else ""),
         "The last epoch is the result. The best test epoch is chosen by looking at the test set, seed by seed; it "
         "stands here because papers seldom say which of the two they print."
         + (f" {results.HELD_OUT}" if "selected" in results.rules(cells) else ""),
@@ -107,6 +112,8 @@ def tidy(cells: pd.DataFrame) -> pd.DataFrame:
     """A line a cell."""
     rules = results.rules(cells)
     measured = [name for which in rules for name in (which, f"{which}_std")]
+    if cells.last_low.notna().any():
+        measured[2:2] = results.INTERVAL
     names = ["row", "run", *HEADERS, "variant", "value", *measured, "seeds"]
     frame = cells[names].rename(columns={"value": "published"}).round(6)
     return frame.assign(**{f"{which}_within": results.within(cells, which) for which in rules})

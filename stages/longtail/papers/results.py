@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,18 @@ from stages.longtail.prediction.accuracy import GROUPS
 SELECTIONS = {"last": "last epoch", "best": "best test epoch", "selected": "best held-out epoch"}
 HELD_OUT = "The best held-out epoch is chosen by training images that were set aside, and by no test image."
 MEASURED = [name for which in SELECTIONS for name in (which, f"{which}_std")]
+INTERVAL = ["last_low", "last_high"]  # 95%, of `last` from its test images
+NO_INTERVAL = "An accuracy without an interval is of a run from before predictions were kept, which the interval needs."
 FRACTIONS = ("bias2", "variance", "total_error")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run left in git."""
+    """What one run left in git. intervals: ci95_images of metrics_more.json, which runs from before it lack."""
 
     metrics: dict[str, Any]
     classes: pd.DataFrame
+    intervals: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
@@ -39,7 +42,9 @@ def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
         metrics, classes = (folder / "metrics" / name / file for file in ("metrics.json", "per_class.csv"))
         result[name] = None
         if metrics.is_file() and classes.is_file():  # one alone: its evaluation was interrupted
-            result[name] = Run(_json(metrics), read_csv(classes))
+            more = folder / "metrics" / name / "metrics_more.json"
+            intervals = _json(more).get("ci95_images", {}) if more.is_file() else {}
+            result[name] = Run(_json(metrics), read_csv(classes), intervals)
     return result
 
 
@@ -53,13 +58,13 @@ def _json(path: Path) -> dict[str, Any]:
 def cells(folder: Path, conf: Path) -> pd.DataFrame:
     """The published cells of the paper whose folder this is.
 
-    Added are the columns run, those of MEASURED, seeds, tolerance and schedule. run is '' where no preset
+    Added are the columns run, those of MEASURED and INTERVAL, seeds, tolerance and schedule. run is '' where no preset
     runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit, NaN where nothing was run
     or measured.
     """
     frame = published.read(folder / "published.csv", conf).assign(paper=folder.name)
     runs = read_runs(folder, plan.read(folder))
-    rows = []
+    rows, numbers = [], [*MEASURED, *INTERVAL]
     for _, cell in frame.iterrows():
         name = plan.run_name(cell)
         if name and name not in runs:
@@ -71,8 +76,8 @@ def cells(folder: Path, conf: Path) -> pd.DataFrame:
         measured = measure(cell, run) if run else {}
         seeds = run.metrics["seeds"] if run else 0
         more = {"seeds": seeds, "tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
-        rows.append({"run": name, **dict.fromkeys(MEASURED), **measured, **more})
-    return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(MEASURED, float)))
+        rows.append({"run": name, **dict.fromkeys(numbers), **measured, **more})
+    return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(numbers, float)))
 
 
 def schedule(cell: pd.Series, conf: Path) -> str:
@@ -87,12 +92,14 @@ def _protocol(path: Path) -> dict[str, Any]:
 
 
 def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
-    """Of the columns of MEASURED, those that the run has for one cell."""
+    """Of the columns of MEASURED and INTERVAL, those that the run has for one cell."""
     metrics, group = run.metrics, cell.group
     if cell.measure == "top1" and group in GROUPS:
         scale = 0.01 if cell.variant.endswith(published.FRACTION) else 1
         kinds = dict(zip(MEASURED, MEASURED, strict=True)) | {"last": "acc", "last_std": "std"}
         values = {ours: metrics.get(kind, {}).get(group) for ours, kind in kinds.items()}
+        bounds = run.intervals.get(group, {})
+        values |= {column: bounds.get(column.removeprefix("last_")) for column in INTERVAL}
         return {ours: None if value is None else scale * value for ours, value in values.items()}
     if cell.measure == "top5":
         return {"last": metrics.get("top5", {}).get(group), "last_std": metrics.get("top5_std", {}).get(group)}
