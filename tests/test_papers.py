@@ -94,7 +94,8 @@ def test_a_paper_from_its_plan_to_its_tables(paper: Path) -> None:
     assert (cell["last"], cell.best, cell.published) == (ours["acc"]["all"], ours["best"]["all"], 60.0)
     page = (paper / "reports/papers/toy/table1.md").read_text()
     last = ours["acc"]["all"]
-    assert f"{rounding.text(last, 1)} (60.0, {rounding.text(last - 60, 1, sign=True)}) !" in page
+    low, high = (rounding.text(cell[end], 1) for end in ("last_low", "last_high"))
+    assert f"{rounding.text(last, 1)} [{low} to {high}] (60.0, {rounding.text(last - 60, 1, sign=True)}) !" in page
     assert page.index("| Joint") < page.index("(42.0)"), "rows that were run come first"
     assert "best test epoch" in page and "6 of 6 cells were run" in page
     assert "reproduced" in (paper / "reports/papers/toy/table1.tex").read_text()
