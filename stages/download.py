@@ -1,7 +1,8 @@
-"""Fetch a data set and keep it as arrays.
+"""Fetch a data set and keep it as arrays, or, of large images, as their files in one.
 
 Reads   the section `dataset` of the parameters; the source named there (see conf/dataset/)
 Writes  OUT/train_images.npy, OUT/test_images.npy  uint8 (n, side, side, channels)
+                                                   with dataset.packed the image files instead, see files/packs.py
         OUT/train_labels.npy, OUT/test_labels.npy  int64 (n,)
         OUT/meta.json                              class names, normalisation, sha256 of the arrays
 With --list it writes only
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 
 from stages.longtail.configuration import command_line
-from stages.longtail.files.artifacts import digest, write_array, write_json, write_rows
-from stages.longtail.sources import listing, loading
+from stages.longtail.files.artifacts import write_array, write_json, write_rows
+from stages.longtail.files.checksums import sha256
+from stages.longtail.files.packs import Pack
+from stages.longtail.sources import listing, loading, originals
 from stages.longtail.sources.dataset import Dataset
 from stages.longtail.sources.duplicates import Hashed, notes
 
@@ -30,17 +33,23 @@ def main() -> None:
         write_json(args.out / "listing.json", listing.of(dataset))
         return
     source = loading.load(dataset)
-    digests, hashed = {}, {}
+    digests, hashes = {}, {}
     for division, part in (("train", source.train), ("test", source.test)):
-        hashed[division] = Hashed(part.images)
-        write_rows(args.out / f"{division}_images.npy", hashed[division])
+        path = args.out / f"{division}_images.npy"
+        if isinstance(part.images, originals.Originals):
+            part.images.pack(path)
+            hashes[division] = originals.hashes(Pack(path))
+        else:
+            hashed = Hashed(part.images)
+            write_rows(path, hashed)
+            hashes[division] = hashed.hashes
         write_array(args.out / f"{division}_labels.npy", part.labels)
-        digests[division] = [digest(args.out / f"{division}_{kind}.npy") for kind in ("images", "labels")]
-    write_json(
-        args.out / "meta.json",
-        {"classes": source.classes, "mean": source.mean, "std": source.std, "digest": digests},
-    )
-    for note in notes(hashed["train"], source.train.labels, hashed["test"], source.test.labels):
+        digests[division] = [sha256(args.out / f"{division}_{kind}.npy") for kind in ("images", "labels")]
+    meta = {"classes": source.classes, "mean": source.mean, "std": source.std, "digest": digests}
+    if dataset.packed:
+        meta["size"] = dataset.size
+    write_json(args.out / "meta.json", meta)
+    for note in notes(hashes["train"], source.train.labels, hashes["test"], source.test.labels):
         print(note)
     print(f"{dataset.name}: {len(source.train.labels)} training and {len(source.test.labels)} test images")
 

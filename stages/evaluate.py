@@ -24,8 +24,8 @@ import torch
 
 from stages.longtail.configuration import command_line
 from stages.longtail.console.errors import UserError
-from stages.longtail.data import subsets
-from stages.longtail.data.batches import Batches, read_division
+from stages.longtail.data import packed, subsets
+from stages.longtail.data.batches import read_division
 from stages.longtail.evaluation import details, outputs, probabilities, repeated_runs, summary
 from stages.longtail.evaluation.outputs import Outputs
 from stages.longtail.evaluation.rounding import FRACTION, PERCENT, rounded, text
@@ -50,7 +50,7 @@ def main() -> None:
     if runtime.regularity and not all("regularity" in state for state in states.values()):
         raise UserError(f"{path} has no events, which runtime.regularity asks for: run again the stage that makes it")
     crop = states[args.params.seeds[0]]["architecture"].get("crop")
-    images = Batches(division, np.arange(len(division.labels)), device.device, crop=crop)
+    images = packed.batches(division, np.arange(len(division.labels)), device.device, crop=crop)
     answers = []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)

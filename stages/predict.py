@@ -55,7 +55,8 @@ def main() -> None:
             "run dvc repro"
         )
     channels = model.architecture["channels"]
-    preparation = Preparation(dataset.size, dataset.name not in SETS, channels, meta["mean"], meta["std"])
+    whole = dataset.name not in SETS and not dataset.packed
+    preparation = Preparation(dataset.size, whole, channels, meta["mean"], meta["std"])
     scale = probabilities.scale(params, model.architecture)
     failed, header = False, True
     for found in answers.classify(files, preparation, model, meta["classes"], scale, compute):

@@ -17,7 +17,7 @@ from stages.longtail.configuration import cells
 from stages.longtail.configuration.parameters import Params
 from stages.longtail.console.errors import UserError
 from stages.longtail.console.suggestions import suggest
-from stages.longtail.data import subsets
+from stages.longtail.data import packed, subsets
 from stages.longtail.data.batches import Batches, Images, read_division
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_csv, read_json
@@ -98,7 +98,7 @@ class Run:
         source = _division(self.raw, division)
         rows = subsets.read(self.splits).kept if division == "train" else np.arange(len(source.labels))
         crop = next(iter(self.states.values()))["architecture"].get("crop")
-        return Batches(source, rows, compute().device, crop=crop)
+        return packed.batches(source, rows, compute().device, crop=crop)
 
     def features(self, seed: int, division: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs of the head, float32 (n, features_size), of images that are not augmented, and labels int64 (n,)."""

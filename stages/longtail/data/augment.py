@@ -18,7 +18,7 @@ def draw(
     count: int,
     pixels: int,
     random: np.random.Generator,
-    larger: int = 0,
+    larger: int | np.ndarray = 0,
 ) -> np.ndarray:
     """Draw a window of fixed size, and whether to flip it, for each image.
 
@@ -27,7 +27,7 @@ def draw(
         count: number of images.
         pixels: padding on every side of the images.
         random: where the draws come from.
-        larger: pixels by which the side of an image exceeds that of a window.
+        larger: pixels by which the side of an image exceeds that of a window; or height and width, (count, 2).
 
     Returns:
         Top, left and flip (0 or 1), int64 (count, 3), for `crop_flip`.
@@ -41,33 +41,43 @@ def draw(
     return draws
 
 
-def draw_resized(count: int, side: int, random: np.random.Generator) -> np.ndarray:
-    """Draw a window of random size and shape, and whether to flip it, for each of `count` square images.
+def draw_resized(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw a window of random size and shape, and whether to flip it, for each image.
 
     The area is uniform from 0.08 to 1 of the image's, the ratio of width to height log-uniform from 3/4 to 4/3
     (Szegedy et al. 2015, as in torchvision's RandomResizedCrop). A window that does not fit is drawn again; after ten
-    draws that do not fit the window is the whole image.
+    draws that do not fit the window is the middle of the image, as much of it as has such a ratio.
 
     Args:
-        count: number of images.
-        side: of the images, in pixels.
+        images: height and width of each image, int64 (n, 2).
         random: where the draws come from.
 
     Returns:
-        Top, left, height, width and flip (0 or 1), int64 (count, 5), for `resized_crop_flip`.
+        Top, left, height, width and flip (0 or 1), int64 (n, 5), for `resized_crop_flip`.
     """
-    area = side**2 * random.uniform(0.08, 1, (count, 10))
-    ratio = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3), (count, 10)))
+    count, low, high = len(images), 3 / 4, 4 / 3
+    area = images.prod(1)[:, None] * random.uniform(0.08, 1, (count, 10))
+    ratio = np.exp(random.uniform(np.log(low), np.log(high), (count, 10)))
     sizes = np.stack([np.sqrt(area / ratio), np.sqrt(area * ratio)], 2).round().astype(np.int64)
-    fits = sizes.max(2) <= side
-    chosen = np.where(fits.max(1)[:, None], sizes[np.arange(count), fits.argmax(1)], side)
-    corner = random.integers(0, side - chosen + 1)
+    fits = ((sizes > 0) & (sizes <= images[:, None])).all(2)
+    drawn = fits.max(1)[:, None]
+    middle = np.minimum(images, np.stack([images[:, 1] / low, images[:, 0] * high], 1).round().astype(np.int64))
+    chosen = np.where(drawn, sizes[np.arange(count), fits.argmax(1)], middle)
+    corner = np.where(drawn, random.integers(0, images - chosen + 1), (images - chosen) // 2)
     return np.concatenate([corner, chosen, random.integers(0, 2, (count, 1))], 1)
 
 
 def rotate(draws: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Add quarter turns, int64 (b,), counterclockwise, to the draws (b, 3 or 5) as their last column."""
     return torch.cat([draws, turns[:, None]], 1)
+
+
+def turn(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """uint8 (b, side, side, channels), turned counterclockwise by turns (b, 1) times 90 degrees."""
+    turned = pixels
+    for quarters in (1, 2, 3):
+        turned = torch.where(turns[:, :, None, None] == quarters, pixels.rot90(quarters, (1, 2)), turned)
+    return turned
 
 
 def windows(padded: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, side: int) -> torch.Tensor:

@@ -1,8 +1,9 @@
-"""Images kept on the device as uint8 and served as normalised channels_last batches."""
+"""Images as uint8, on the device where they fit, served as normalised channels_last batches."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -12,7 +13,9 @@ import torch
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment
-from stages.longtail.files.artifacts import digest, read_array, read_meta
+from stages.longtail.files.artifacts import read_array, read_meta
+from stages.longtail.files.checksums import sha256
+from stages.longtail.files.packs import Pack
 from stages.longtail.recipe.protocol import Augment
 from stages.longtail.runtime import devices
 
@@ -21,11 +24,21 @@ from stages.longtail.runtime import devices
 class Images:
     """A division (train or test) on disk: images uint8 (n, side, side, channels), memory-mapped; labels int64 (n,)."""
 
-    images: np.ndarray
+    images: np.ndarray | Pack
     labels: np.ndarray
-    digest: list[str]  # sha256 of the two arrays
+    digest: list[str]  # sha256 of the two arrays; of a pack also its `size`
     mean: list[float]
     std: list[float]
+    size: int = 0  # of a pack: pixels to which the shorter side of an image is resized before its middle is cut out
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the largest square that the network can be given."""
+        return self.size if isinstance(self.images, Pack) else self.images.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return 3 if isinstance(self.images, Pack) else self.images.shape[-1]
 
 
 def read_division(raw: Path, division: str) -> Images:
@@ -33,11 +46,14 @@ def read_division(raw: Path, division: str) -> Images:
     meta = read_meta(raw)
     for kind, expected in zip(("images", "labels"), meta["digest"][division], strict=True):
         path = raw / f"{division}_{kind}.npy"
-        if digest(path) != expected:
+        if sha256(path) != expected:
             raise UserError(f"{path} is not what {raw}/meta.json describes: run the download stage again")
-    images = read_array(raw / f"{division}_images.npy", mmap=True)
-    labels = read_array(raw / f"{division}_labels.npy")
-    return Images(images, labels, meta["digest"][division], meta["mean"], meta["std"])
+    path = raw / f"{division}_images.npy"
+    labels, digests = read_array(raw / f"{division}_labels.npy"), meta["digest"][division]
+    if "size" not in meta:
+        return Images(read_array(path, mmap=True), labels, digests, meta["mean"], meta["std"])
+    size = meta["size"]
+    return Images(Pack(path), labels, [*digests, f"size {size}"], meta["mean"], meta["std"], size)
 
 
 UPLOAD = 1000  # images sent to the device at once, so that main memory never holds them all
@@ -61,7 +77,7 @@ class Batches:
         Raises:
             UserError: the images are smaller than `crop`.
         """
-        _, self.stored, _, channels = source.images.shape
+        self.stored, self.channels = source.side, source.channels
         self.side, self.pad = crop or self.stored, pad
         if self.side > self.stored:
             raise UserError(
@@ -71,16 +87,20 @@ class Batches:
         self.labels_host = source.labels[rows]
         self.labels = torch.from_numpy(self.labels_host).to(device)
         self._source, self._rows, self._device = source.images, rows, device
-        padded = self.stored + 2 * pad
-        self.pixels = None
-        if devices.fits(size := len(rows) * padded**2 * channels, device):
-            self.pixels = torch.empty((len(rows), padded, padded, channels), dtype=torch.uint8, device=device)
-            for start in range(0, len(rows), UPLOAD):
-                self.pixels[start : start + UPLOAD] = augment.pad(self._send(slice(start, start + UPLOAD)), pad)
-        else:
-            print(f"{size / 2**30:.1f} GiB of images do not fit in memory: each batch is read from the disk")
+        self.pixels = self._upload()
         self._scale = 1 / (255 * torch.tensor(source.std, device=device))
         self._shift = torch.tensor(source.mean, device=device) / torch.tensor(source.std, device=device)
+
+    def _upload(self) -> torch.Tensor | None:
+        """All images, padded, on the device; None if they do not fit."""
+        padded, count = self.stored + 2 * self.pad, len(self)
+        if not devices.fits(size := count * padded**2 * self.channels, self._device):
+            print(f"{size / 2**30:.1f} GiB of images do not fit in memory: each batch is read from the disk")
+            return None
+        pixels = torch.empty((count, padded, padded, self.channels), dtype=torch.uint8, device=self._device)
+        for start in range(0, count, UPLOAD):
+            pixels[start : start + UPLOAD] = augment.pad(self._send(slice(start, start + UPLOAD)), self.pad)
+        return pixels
 
     def __len__(self) -> int:
         return len(self.labels_host)
@@ -94,15 +114,23 @@ class Batches:
             part.pixels = self.pixels[torch.from_numpy(positions).to(self._device)]
         return part
 
-    def draw(self, kind: Augment, count: int, random: np.random.Generator) -> np.ndarray:
-        """Draw the augmentation of `count` images, for `training`: int64 (count, 3), or (count, 5) if resized."""
+    def draw(self, kind: Augment, positions: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Draw the augmentation of the images at `positions`, for `training`: int64 (n, 3), or (n, 5) if resized."""
         match kind:
             case "resized_crop_flip":
-                return augment.draw_resized(count, self.stored, random)
+                return augment.draw_resized(np.full((len(positions), 2), self.stored), random)
             case "none" | "crop" | "crop_flip":
-                return augment.draw(kind, count, self.pad, random, self.stored - self.side)
+                return augment.draw(kind, len(positions), self.pad, random, self.stored - self.side)
             case _:
                 assert_never(kind)
+
+    def expect(self, streams: Sequence[tuple[np.ndarray, np.ndarray]], batch_size: int) -> None:
+        """What `training` will be asked for: it may begin to read. Nothing has to be said of it, and is not here.
+
+        Args:
+            streams: positions (n,) and draws (n, 3 to 5) of an epoch, for each image that a step takes at once.
+            batch_size: images of each stream in a batch; the last may be smaller.
+        """
 
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """The augmented batch of positions `rows` (b,) with their draws (b, 3 to 6).
@@ -128,6 +156,11 @@ class Batches:
         pixels = self._send(slice(start, stop)) if resident is None else resident[start:stop]
         return self._normalise(pixels[:, inner, inner])
 
+    def parts(self, size: int) -> Iterator[torch.Tensor]:
+        """All images by `plain`, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.plain(start, start + size)
+
     @property
     def resident(self) -> bool:
         return self.pixels is not None
@@ -138,7 +171,7 @@ class Batches:
 
     def _send(self, positions: slice | np.ndarray) -> torch.Tensor:
         """Images from disk to the device: uint8 (b, side, side, channels), without padding."""
-        images = torch.from_numpy(self._source[self._rows[positions]])
+        images = torch.from_numpy(self._source[self._rows[positions]])  # type: ignore[index]
         if self._device.type == "cuda":
             return images.pin_memory().to(self._device, non_blocking=True)
         return images

@@ -35,11 +35,10 @@ def shared(work: Callable[[Batches], Tensor], images: Batches, compute: Compute)
 
 
 def _parts(images: Batches, compute: Compute, check: Callable[[], None] = lambda: None) -> Iterator[Tensor]:
-    """All images, not augmented, in order, a batch at a time. check: called before each, may raise to stop."""
-    size = TEST_BATCH[compute.device.type]
-    for start in range(0, len(images), size):
+    """All images, not augmented, in order, a batch at a time. check: called with each, may raise to stop."""
+    for part in images.parts(TEST_BATCH[compute.device.type]):
         check()
-        yield images.plain(start, start + size)
+        yield part
 
 
 @torch.no_grad()

@@ -26,3 +26,4 @@ class Dataset(Section):
     listing: Items[str] = ()  # [images]: DVC first has the files' names, sizes and times written to `watch`
     lists: Lists = Lists()
     classes: Items[str] = ()  # only these, labelled in this order; []: all, as the source has them
+    packed: bool = False  # store the files as they are, and cut windows from whole images; size: of the shorter side

@@ -23,17 +23,17 @@ class Hashed:
             yield image
 
 
-def notes(train: Hashed, train_labels: np.ndarray, test: Hashed, test_labels: np.ndarray) -> list[str]:
-    """What to tell a person of repeated images, compared as they are stored: pixel by pixel, at the stored size."""
+def notes(train: list[bytes], train_labels: np.ndarray, test: list[bytes], test_labels: np.ndarray) -> list[str]:
+    """What to tell a person of repeated images, by their hashes: of the pixels, at the stored size, or of the files."""
     found = []
     classes: dict[bytes, set[int]] = {}
-    for image, label in zip(train.hashes + test.hashes, [*train_labels.tolist(), *test_labels.tolist()], strict=True):
+    for image, label in zip(train + test, [*train_labels.tolist(), *test_labels.tolist()], strict=True):
         classes.setdefault(image, set()).add(label)
-    seen = set(train.hashes)
-    if both := sum(image in seen for image in test.hashes):
-        found.append(f"note: {both} of {len(test.hashes)} test images are training images, too")
-    if again := len(train.hashes) - len(seen):
-        found.append(f"note: {again} of {len(train.hashes)} training images repeat another")
+    seen = set(train)
+    if both := sum(image in seen for image in test):
+        found.append(f"note: {both} of {len(test)} test images are training images, too")
+    if again := len(train) - len(seen):
+        found.append(f"note: {again} of {len(train)} training images repeat another")
     if two := sum(len(labels) > 1 for labels in classes.values()):
         found.append(f"note: images in more than one class: {two}")
     return found

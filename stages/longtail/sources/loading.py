@@ -20,8 +20,9 @@ from stages.longtail.console.suggestions import suggest
 from stages.longtail.files.artifacts import digest
 from stages.longtail.sources import layouts
 from stages.longtail.sources.dataset import Dataset
-from stages.longtail.sources.large_sets import SETS
+from stages.longtail.sources.large_sets import IMAGENET_MEAN, IMAGENET_STD, SETS
 from stages.longtail.sources.layouts import root_of
+from stages.longtail.sources.originals import Originals
 from stages.longtail.sources.pictures import Pictures
 
 DIGITS_TRAIN_PER_CLASS = 120
@@ -33,10 +34,10 @@ CIFAR_MEAN, CIFAR_STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
 class Division:
     """images uint8 (n, side, side, channels), labels int64 (n,), each label an index into the source's class names.
 
-    Images of the large sets are read from their files only as they are iterated over.
+    Of large sets the images are files: Pictures are decoded only as they are iterated over, Originals not at all.
     """
 
-    images: np.ndarray | Pictures
+    images: np.ndarray | Pictures | Originals
     labels: np.ndarray
 
 
@@ -63,10 +64,10 @@ def load(dataset: Dataset) -> Source:
 def _whole(dataset: Dataset) -> Source:
     match dataset.name:
         case "digits":
-            layouts.lists_of(dataset)  # refuses lists, as for CIFAR: neither is read from image files
+            _no_files(dataset)
             return _digits(dataset)
         case "cifar10" | "cifar10_four" | "cifar100":
-            layouts.lists_of(dataset)
+            _no_files(dataset)
             return _cifar(dataset)
         case "imagenet_lt" | "places_lt" | "inaturalist2018" | "tiny_imagenet" | "tiered_imagenet":
             return _large(dataset)
@@ -89,11 +90,18 @@ def _only(source: Source, names: Sequence[str]) -> Source:
     def part(division: Division) -> Division:
         labels = label[division.labels]
         rows, images = np.flatnonzero(labels >= 0), division.images
-        if isinstance(images, Pictures):
+        if isinstance(images, Pictures | Originals):
             return Division(replace(images, files=[images.files[row] for row in rows]), labels[rows])
         return Division(images[rows], labels[rows])
 
     return replace(source, classes=list(names), train=part(source.train), test=part(source.test))
+
+
+def _no_files(dataset: Dataset) -> None:
+    """Raise UserError for what only makes sense of image files."""
+    layouts.lists_of(dataset)
+    if dataset.packed:
+        raise UserError(f"dataset.packed is true, but {dataset.name} has no image files: set it to false")
 
 
 def _digits(dataset: Dataset) -> Source:
@@ -178,13 +186,15 @@ def _download_cifar(reader: Any, root: Path) -> None:
 
 
 def _folder(dataset: Dataset) -> Source:
-    """A person's own images, squeezed into squares, normalised by their own pixels."""
+    """A person's own images, squeezed into squares, normalised by their own pixels; or packed, by ImageNet's."""
     classes, train, test = _divisions(dataset, whole=True)
+    if dataset.packed:
+        return Source(classes, train, test, list(IMAGENET_MEAN), list(IMAGENET_STD))
     return _measured(classes, _in_memory(train), _in_memory(test))
 
 
 def _large(dataset: Dataset) -> Source:
-    """Images of one of the papers' large sets, cut to squares, read when they are written."""
+    """Images of one of the papers' large sets, as they are or cut to squares, read when they are written."""
     known = SETS[dataset.name]
     classes, train, test = _divisions(dataset, whole=False)
     if note := known.note(len(train.labels), len(test.labels)):
@@ -198,13 +208,17 @@ def _divisions(dataset: Dataset, whole: bool) -> tuple[list[str], Division, Divi
     for note in found.notes:
         print(note)
     train, test = (
-        Division(Pictures(files.paths, dataset.size, whole, name), files.labels)
+        Division(
+            Originals(files.paths, name) if dataset.packed else Pictures(files.paths, dataset.size, whole, name),
+            files.labels,
+        )
         for name, files in (("train", found.train), ("test", found.test))
     )
     return found.classes, train, test
 
 
 def _in_memory(division: Division) -> Division:
+    assert isinstance(division.images, Pictures)
     images = np.empty(division.images.shape, np.uint8)
     for row, image in enumerate(division.images):
         images[row] = image

@@ -59,7 +59,7 @@ class Pictures:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 image.load()
-                return np.asarray(self._square(_eight_bits(image).convert("RGB")))
+                return np.asarray(self._square(eight_bits(image).convert("RGB")))
         except PermissionError:
             raise
         except Exception as error:  # damaged content makes Pillow's readers fail in every way there is
@@ -99,7 +99,7 @@ def is_image(path: Path) -> bool:
         return False
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image) -> Image.Image:
     """The image upright, and 16-bit grey scaled to 8 bits, which Pillow's `convert` would cut off at 255.
 
     Raises ValueError where the file does not say what number is white: signed, 32-bit and floating-point samples.
@@ -124,12 +124,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey.astype(np.uint8))
 
 
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1: upright. Damaged EXIF data say nothing."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # the pixels are there: only metadata can fail here
+        return 1
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says, as viewers show it. Damaged EXIF data say nothing."""
+    """The image turned as its EXIF orientation says, as viewers show it."""
     from PIL import ImageOps
 
-    try:
-        orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # the pixels are there: only metadata can fail here
-        return image
-    return image if orientation == 1 else ImageOps.exif_transpose(image)
+    return image if orientation(image) == 1 else ImageOps.exif_transpose(image)

@@ -51,9 +51,7 @@ class OneStream:
             epoch,
             phase.epochs,
         )
-        crops = self.images.draw(
-            phase.augment, len(order), random_draws.generator(seed, epoch, "augment", phase.stream)
-        )
+        crops = self.images.draw(phase.augment, order, random_draws.generator(seed, epoch, "augment", phase.stream))
         if isinstance(phase.mixing, NoMixing):
             return Draws([order, crops], [0] * -(-len(order) // phase.batch_size))
         random = random_draws.generator(seed, epoch, "mixing", phase.stream)

@@ -14,7 +14,7 @@ import torch
 
 from stages.longtail.configuration.schema import Section
 from stages.longtail.console.errors import UserError
-from stages.longtail.data import samplers, subsets
+from stages.longtail.data import packed, samplers, subsets
 from stages.longtail.data.batches import Batches, read_division
 from stages.longtail.models.network import Architecture, Network, features_size
 from stages.longtail.prediction import accuracy, predict
@@ -66,20 +66,21 @@ class Session:
         train, test = read_division(raw, "train"), read_division(raw, "test")
         if subset.counts(train.labels) != subset.classes["count"].tolist():
             raise UserError(f"{splits} is of other images than {raw}: run the split stage again")
-        side = protocol.crop or train.images.shape[1]
+        side = protocol.crop or train.side
         if protocol.backbone == "resnet12" and side < 16:
             raise UserError(f"protocol.backbone is resnet12, which needs images of 16 pixels a side, not {side}")
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
         state.update(subset.held.tobytes())  # none, and so the key of a run without, unless split.holdout
+        held = subset.held[predict.own(len(subset.held), compute)]
         session = cls(
             params,
             compute,
-            Batches(train, subset.kept, compute.device, protocol.pad, protocol.crop),
-            Batches(train, subset.held[predict.own(len(subset.held), compute)], compute.device, crop=protocol.crop),
-            Batches(test, predict.own(len(test.labels), compute), compute.device, crop=protocol.crop),
+            packed.batches(train, subset.kept, compute.device, protocol.pad, protocol.crop),
+            packed.batches(train, held, compute.device, crop=protocol.crop),
+            packed.batches(test, predict.own(len(test.labels), compute), compute.device, crop=protocol.crop),
             subset,
-            train.images.shape[-1],
+            train.channels,
             state.hexdigest(),
             record,
         )

@@ -36,7 +36,7 @@ class TwoStreams:
             random = random_draws.generator(seed, epoch, which, phase.stream)  # type: ignore[arg-type]
             order = samplers.epoch(sampler, NotEmbedded(), labels, phase.batch_size, random, epoch, phase.epochs)
             random = random_draws.generator(seed, epoch, how, phase.stream)  # type: ignore[arg-type]
-            arrays += [order, self.images.draw(phase.augment, len(order), random)]
+            arrays += [order, self.images.draw(phase.augment, order, random)]
         return Draws(arrays, [0] * -(-len(labels) // phase.batch_size))
 
     def loss(

@@ -162,7 +162,7 @@ def test_resized_crops_are_torchvisions(side):
 
 def test_turned_resized_crops_are_the_resized_crops_turned():
     images, random = big(), np.random.default_rng(0)
-    draws = torch.from_numpy(augment.draw_resized(40, 40, random))
+    draws = torch.from_numpy(augment.draw_resized(np.full((40, 2), 40), random))
     upright = resized(images, draws, 12)
     turns = torch.arange(40) % 4
     turned = resized(images, augment.rotate(draws, turns), 12)
@@ -171,7 +171,7 @@ def test_turned_resized_crops_are_the_resized_crops_turned():
 
 
 def test_resized_windows_lie_in_the_image_with_areas_and_ratios_in_range():
-    draws = augment.draw_resized(20_000, 256, np.random.default_rng(0))
+    draws = augment.draw_resized(np.full((20_000, 2), 256), np.random.default_rng(0))
     assert draws.dtype == np.int64 and draws.shape == (20_000, 5)
     top, left, height, width, flip = draws.T
     assert min(top.min(), left.min()) == 0 and max((top + height).max(), (left + width).max()) == 256
@@ -181,19 +181,20 @@ def test_resized_windows_lie_in_the_image_with_areas_and_ratios_in_range():
     assert flip.mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_resized_windows_are_distributed_as_torchvisions():
-    mine = augment.draw_resized(4000, 256, np.random.default_rng(0))[:, :4].T
-    image = torch.empty(3, 256, 256)
+@pytest.mark.parametrize(("high", "wide"), [(256, 256), (375, 500), (300, 100)])
+def test_resized_windows_are_distributed_as_torchvisions(high, wide):
+    mine = augment.draw_resized(np.full((4000, 2), (high, wide)), np.random.default_rng(0))[:, :4].T
+    image = torch.empty(3, high, wide)
     torch.manual_seed(0)
     theirs = np.array([RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4000)]).T
     for top, left, height, width in (mine, theirs):
-        assert (top + height).max() == (left + width).max() == 256
+        assert (top + height).max() == high and (left + width).max() == wide
     for first, second in zip((*mine, mine[2] * mine[3]), (*theirs, theirs[2] * theirs[3]), strict=True):
         assert ks_2samp(first, second).pvalue > 0.001
     assert ks_2samp(mine[3] / mine[2], theirs[3] / theirs[2]).pvalue > 0.001
 
 
-def test_a_window_that_never_fits_is_the_whole_image():
+def test_a_window_that_never_fits_is_the_whole_image_or_its_middle():
     class Largest:
         def uniform(self, low, high, size):
             return np.full(size, high)
@@ -201,11 +202,14 @@ def test_a_window_that_never_fits_is_the_whole_image():
         def integers(self, low, high, size=None):
             return np.zeros(np.shape(high) if size is None else size, np.int64)
 
-    assert (augment.draw_resized(3, 40, Largest()) == [0, 0, 40, 40, 0]).all()
+    assert (augment.draw_resized(np.full((3, 2), 40), Largest()) == [0, 0, 40, 40, 0]).all()
+    # Of images that are longer or higher than 4 to 3 it is the middle, as torchvision has it.
+    long = augment.draw_resized(np.array([[30, 90], [90, 30]]), Largest())
+    assert long.tolist() == [[0, 25, 30, 40, 0], [25, 0, 40, 30, 0]]
 
 
 def test_neighbouring_resized_windows_are_independent():
-    area = np.prod(augment.draw_resized(20_000, 256, np.random.default_rng(0))[:, 2:4], 1)
+    area = np.prod(augment.draw_resized(np.full((20_000, 2), 256), np.random.default_rng(0))[:, 2:4], 1)
     assert abs(np.corrcoef(area[0::2], area[1::2])[0, 1]) < 0.03
 
 

@@ -72,7 +72,7 @@ def test_a_crop_hands_out_the_middle_and_trains_on_any_window():
     images = batches([8, 3, 5], pad=1, crop=2)
     assert images.side == 2
     assert images.plain(0, 3).numpy() == pytest.approx(normalised(PIXELS[[8, 3, 5], 1:3, 1:3]), abs=1e-5)
-    draws = images.draw("crop_flip", 4000, np.random.default_rng(0))
+    draws = images.draw("crop_flip", np.zeros(4000, int), np.random.default_rng(0))
     assert draws.min(0).tolist() == [0, 0, 0] and draws.max(0).tolist() == [4, 4, 1]  # 4 + 2 * 1 - 2
     corner = images.training(torch.tensor([1]), torch.tensor([[3, 1, 0]]))
     assert corner.numpy() == pytest.approx(normalised(PIXELS[[3], 2:4, 0:2]), abs=1e-5)
@@ -80,7 +80,7 @@ def test_a_crop_hands_out_the_middle_and_trains_on_any_window():
 
 def test_resized_windows_are_drawn_from_the_stored_image_and_given_the_side_of_the_crop():
     images = batches(range(9), crop=3)
-    draws = images.draw("resized_crop_flip", 500, np.random.default_rng(0))
+    draws = images.draw("resized_crop_flip", np.zeros(500, int), np.random.default_rng(0))
     assert draws.shape == (500, 5) and (draws[:, 0] + draws[:, 2]).max() == 4
     whole = torch.tensor([[0, 0, 4, 4, 0], [1, 1, 3, 3, 1]])
     got = images.training(torch.tensor([0, 1]), whole)

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, Workplace, tiny
-from inprocess import ok, refused
+from inprocess import ok, refused, start
 from PIL import Image
 from torchvision import transforms
 
 from stages.longtail.configuration.composition import compose
 from stages.longtail.files import artifacts
+from stages.longtail.files.packs import Pack
 from stages.longtail.models import network
 from stages.longtail.papers import published
 from stages.longtail.papers.experiment_params import Experiment
@@ -119,12 +120,21 @@ def test_another_number_of_images_than_the_papers_is_told(tmp_path: Path, capsys
     assert SETS["imagenet_lt"].note(115_846, 50_000) == ""
 
 
-def test_a_corrupt_image_is_named(here: Workplace) -> None:
-    paint(Path("data/downloads"), "tiny_imagenet", {"a": 2})
-    path = Path("data/downloads/tiny_imagenet/train/a/1.png")
+@pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet_lt"])
+def test_a_corrupt_image_is_named(name: str, here: Workplace) -> None:
+    paint(Path("data/downloads"), name, {"a": 2})
+    path = Path(f"data/downloads/{name}/train/a/1.png")
     path.write_bytes(b"no image")
-    here.write(tiny(dataset=compose(["dataset=tiny_imagenet"], ROOT / "conf")["dataset"]))
-    refused("download", f"{path} is not a readable image")
+    here.write(tiny(dataset=compose([f"dataset={name}"], ROOT / "conf")["dataset"]))
+    line = start("download")
+    assert isinstance(line, str) and f"{path} is not a readable image" in line
+    assert not Path("data/raw/train_images.npy").exists() and not Path("data/raw/meta.json").exists()
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_only_image_files_can_be_packed(name: str, here: Workplace) -> None:
+    here.write(tiny(dataset=compose([f"dataset={name}"], ROOT / "conf")["dataset"] | {"packed": True}))
+    refused("download", f"dataset.packed is true, but {name} has no image files")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,11 @@ def test_a_tiny_set_goes_through_all_stages(
     ok("download", "split", "represent", "classify", "evaluate")
     side = crop or size
     assert seen == {(3, side, side)}
-    assert np.load("data/raw/train_images.npy", mmap_mode="r").shape == (15, size, size, 3)
+    if raw["dataset"].get("packed"):
+        assert len(Pack(Path("data/raw/train_images.npy"))) == 15
+        assert json.loads(Path("data/raw/meta.json").read_text())["size"] == size
+    else:
+        assert np.load("data/raw/train_images.npy", mmap_mode="r").shape == (15, size, size, 3)
     assert pd.read_csv("data/splits/classes.csv")["count"].tolist() == [9, 4, 2]
     metrics = json.loads(Path("reports/metrics.json").read_text())
     history = pd.read_csv("reports/history.csv")
@@ -177,7 +191,7 @@ LARGE = {"imagenet": "imagenet_lt", "places": "places_lt", "inaturalist": "inatu
 def test_every_protocol_of_a_large_set_is_accepted_and_named_as_its_file(path: Path) -> None:
     sets = [LARGE[word] for word in path.stem.split("_") if word in LARGE]
     if not sets:
-        assert path.stem == "end_to_end"
+        assert path.stem in ("end_to_end", "procrustean_toy")
         return
     params = Experiment.of(compose([f"protocol={path.stem}", f"dataset={sets[0]}"], ROOT / "conf"))
     protocol = params.protocol

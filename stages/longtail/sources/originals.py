@@ -1,0 +1,94 @@
+"""Image files as they are, for a pack: checked, and only those that torchvision's decoders do not read written anew."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.longtail.console.errors import UserError
+from stages.longtail.files import packs
+from stages.longtail.files.packs import Original, Pack
+from stages.longtail.sources.pictures import FORMATS, TOGETHER, eight_bits, orientation
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The files of a division; name: train or test, for the progress bar."""
+
+    files: list[Path]
+    name: str
+
+    def pack(self, path: Path) -> None:
+        """Write them into a pack. Raises UserError with the path of an unreadable one; what came before it stays."""
+        packs.write(path, self._marks(), self._read)
+
+    def _marks(self) -> np.ndarray:
+        """int64 (n,), from the name, size and time of change of each file."""
+        marks = np.empty(len(self.files), np.int64)
+        for row, path in enumerate(self.files):
+            status = path.stat()
+            seen = b"%s\0%d\0%d" % (os.fsencode(path), status.st_size, status.st_mtime_ns)
+            marks[row] = int.from_bytes(hashlib.blake2b(seen, digest_size=8).digest(), "little", signed=True)
+        return marks
+
+    def _read(self, first: int) -> Iterator[Original]:
+        with (
+            ThreadPoolExecutor() as pool,
+            tqdm(total=len(self.files), initial=first, desc=f"packing {self.name}", unit="image", disable=None) as bar,
+        ):
+            for start in range(first, len(self.files), TOGETHER):
+                for image in list(pool.map(read, self.files[start : start + TOGETHER])):
+                    bar.update()
+                    yield image
+
+
+def read(path: Path) -> Original:
+    """The bytes of an RGB or grey JPEG file that can be decoded to its end; of another image those of a PNG of it.
+
+    Raises UserError with the path of an unreadable one.
+    """
+    from PIL import Image
+
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            image.load()
+            kept = image.format == "JPEG" and image.mode in ("RGB", "L")
+            if kept and orientation(image) == 1:
+                return Original(content, image.height, image.width)
+            upright = eight_bits(image).convert("RGB")
+            if kept and _turned_alike(content, upright.size):
+                return Original(content, upright.height, upright.width)
+            buffer = io.BytesIO()
+            upright.save(buffer, "PNG")
+            return Original(buffer.getvalue(), upright.height, upright.width)
+    except PermissionError:
+        raise
+    except Exception as error:  # damaged content makes Pillow's readers fail in every way there is
+        raise UserError(
+            f"{path} is not a readable image ({error or type(error).__name__}): repair it or remove it"
+        ) from error
+
+
+def _turned_alike(content: bytes, size: tuple[int, int]) -> bool:
+    """Does torchvision turn the image to the same width and height as Pillow?"""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    image = decode_jpeg(
+        torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB, apply_exif_orientation=True
+    )
+    return (image.shape[2], image.shape[1]) == size
+
+
+def hashes(pack: Pack) -> list[bytes]:
+    """Of each file in a pack, to find those that are there more than once."""
+    return [hashlib.blake2b(pack.read(row), digest_size=16).digest() for row in range(len(pack))]
