@@ -93,7 +93,7 @@ def main() -> None:
     if args.list or args.status:
         print("\n".join(launching.listing(folder) if args.list else campaign.told(papers, args.paper)))
         return
-    failed: dict[str, str] = {}
+    failed: list[str] = []
     if args.runs:
         requests = launching.wanted(folder, args.runs, args.seeds, args.set)
         requested_runs.enter(folder, requests, args.conf)
@@ -103,22 +103,20 @@ def main() -> None:
             return
         if args.on == "slurm":
             lines = campaign.on_slurm(papers, args.paper, names, args.conf, args.at_once or 256, dict(args.slurm))
-            print("\n".join(lines) or "nothing to submit")
+            print("\n".join(lines) or "nothing to submit: all of it is done or in the queue")
             return
         if args.on == "local":
-            gpus = [str(gpu) for gpu in args.gpus] or [""]
-            slots = [gpus[one % len(gpus)] for one in range(args.at_once or len(gpus))]
-            failed = campaign.on_this_machine(papers, args.paper, names, args.conf, slots)
+            failed = campaign.on_this_machine(papers, args.paper, names, args.conf, args.at_once, args.gpus)
         else:
-            failed = dict.fromkeys(launching.run(papers, args.paper, names), "")
+            failed = launching.run(papers, args.paper, names)
     if args.record or args.on:
         recorded, refused = campaign.record(papers, args.paper, args.conf)
         print("\n".join([*(f"recorded {stage}" for stage in recorded), *refused]) or "nothing new to record")
-        failed |= dict.fromkeys(refused, "")
+        failed += [line.split()[0] for line in refused]
     tables_command.write(papers, [args.paper], args.conf)
     print("\n".join(published_revision.write("published", args.reports, args.conf, Path("params.yaml"))))
     if failed:
-        raise UserError(f"not run, for what is said above: {', '.join(failed)}")
+        raise UserError(f"not done, for what is said above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def entries(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "reports/papers/toy/params.yaml").read_text())["runs"]
 
 
-def dvc(folder: Path, *arguments: str) -> str:
-    return call(folder, "dvc", "--cd", "reports/papers", *arguments)
+def dvc(folder: Path, *arguments: str, check: bool = True) -> str:
+    return call(folder, "dvc", "--cd", "reports/papers", *arguments, check=check)
 
 
 def tables(folder: Path, *options: str, check: bool = True) -> str:

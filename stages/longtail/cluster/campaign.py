@@ -31,9 +31,21 @@ def folder_of(papers: Path, paper: str) -> Path:
     return papers / paper / "data/jobs"
 
 
-def on_this_machine(papers: Path, paper: str, names: list[str], conf: Path, slots: list[str]) -> dict[str, str]:
-    """Carry out the jobs of these runs, so many at once as there are slots (see LocalPool). Returns the errors."""
+def on_this_machine(
+    papers: Path, paper: str, names: list[str], conf: Path, at_once: int | None, gpus: list[int]
+) -> list[str]:
+    """Carry out the jobs of these runs.
+
+    Args:
+        papers, paper, names, conf: the runs, and the folders where they are described.
+        at_once: jobs; as many as there are gpus if None, or one.
+        gpus: of this machine, each for one job, or for several if at_once is more than they are.
+    Returns:
+        The names of the jobs that failed.
+    """
     folder = folder_of(papers, paper)
+    seen = [str(gpu) for gpu in gpus] or [""]
+    slots = [seen[number % len(seen)] for number in range(at_once or len(seen))]
     with _alone(folder):
         todo = _order(folder, papers, paper, names, conf)
         return LocalPool(folder, slots).run(todo)

@@ -21,48 +21,47 @@ class LocalPool:
         self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for slot in slots:
             self.free.put(slot)
-        self.running: set[subprocess.Popen[bytes]] = set()
+        self.begun: list[subprocess.Popen[bytes]] = []
         self.stopping = threading.Event()
-        self.futures: dict[str, Future[str]] = {}
+        self.futures: dict[str, Future[bool]] = {}
 
-    def run(self, todo: list[Job]) -> dict[str, str]:
-        """Carry out jobs, of which each comes after those that it needs. Returns the errors of those that failed."""
+    def run(self, todo: list[Job]) -> list[str]:
+        """Carry out jobs, of which each comes after those that it needs. Returns the names of those that failed."""
         with ThreadPoolExecutor(self.size) as pool:
             try:
                 for job in todo:
                     self.futures[job.name] = pool.submit(self._one, job)
-                found = {name: future.result() for name, future in self.futures.items()}
+                return [name for name, future in self.futures.items() if not future.result()]
             except Interrupted as stopped:
                 self.stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 if str(stopped) != "SIGINT":  # Ctrl-C comes to all of them by itself
-                    for process in list(self.running):
-                        process.terminate()
+                    for process in self.begun:
+                        process.terminate()  # nothing, if it has ended
                 raise
-        return {name: error for name, error in found.items() if error}
 
-    def _one(self, job: Job) -> str:
-        """Returns what was wrong, or ''."""
+    def _one(self, job: Job) -> bool:
+        """Is it done?"""
         for need in job.needs:
             if need in self.futures:
                 self.futures[need].result()
         slot = self.free.get()
         try:
             if self.stopping.is_set():
-                return "stopped"
+                return False
             carry_out(self.folder, job.name, "local", {"CUDA_VISIBLE_DEVICES": slot} if slot else {}, self._begun)
         except Stopped:
-            return "stopped"
+            print(f"{job.name} was stopped", flush=True)
+            return False
         except UserError as error:
             print(f"{job.name} failed: {error}", flush=True)
-            return str(error)
-        else:
-            print(f"{job.name} done", flush=True)
-            return ""
+            return False
         finally:
             self.free.put(slot)
+        print(f"{job.name} done", flush=True)
+        return True
 
     def _begun(self, process: subprocess.Popen[bytes]) -> None:
-        self.running = {one for one in self.running if one.poll() is None} | {process}
+        self.begun.append(process)
         if self.stopping.is_set():  # told to stop before this one began
             process.terminate()

@@ -18,7 +18,6 @@ from stages.longtail.papers.jobs import STAGES, Job
 
 STOPS = 10_000  # times that one job may run into its time limit: each goes on where the last one stopped
 PATIENCE = 60  # seconds in which a stage that was told to stop writes its checkpoint, and SLURM's signal arrives
-GPU = ("gpus_per_node", "gpus_per_task", "num_gpus", "gres", "cpus_per_gpu", "mem_per_gpu")
 
 
 @dataclass
@@ -63,57 +62,65 @@ def _place() -> str:
 
 
 def submit(folder: Path, paper: str, todo: list[Job], at_once: int, options: dict[str, Any]) -> list[str]:
-    """Submit an array of jobs for each kind of stage, which begins when the one before has ended, however it ended.
+    """Submit an array of jobs for each kind of stage, which begins when the one before has ended, however it ended, and
+    so have the arrays of earlier calls that it needs.
 
     Args:
         folder: of the jobs, on a disk that all machines of the cluster have.
         paper: for the jobs' names in the queue.
         todo: the jobs.
         at_once: jobs of an array that run at once.
-        options: of sbatch, such as partition, account, time (minutes) and gpus_per_node; no GPUs for jobs without
-            training.
+        options: of sbatch, such as partition, account, time (minutes) and gpus_per_node; those about GPUs are for jobs
+            that train.
     Returns:
         A line for each array.
     """
     from submitit import SlurmExecutor
-    from submitit.core.utils import FailedSubmissionError
-    from submitit.slurm.slurm import _get_default_parameters
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     if not shutil.which("sbatch"):
         raise UserError("--on slurm: this machine has no sbatch: run it where jobs are submitted")
+    minutes = options.get("time", 60)
+    if not isinstance(minutes, int):
+        raise UserError(f"--slurm time={minutes}: expected minutes, such as time=240")
     # A new cluster counts its jobs from 1 again, and submitit's files are named after them.
-    executor = SlurmExecutor(folder / "slurm" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}", STOPS)
-    known = set(_get_default_parameters())
-    ids = _ids(folder)
-    before, lines = "", []
+    files = folder / "slurm" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    ids, busy = _ids(folder), queued(folder)
+    before, lines = set[str](), []
     for wave in sorted({job.wave for job in todo}):
         members = [job for job in todo if job.wave == wave]
         stage = STAGES[members[0].kind]
-        given = {key: value for key, value in options.items() if wave >= 3 or key not in GPU}
-        more = {key: value for key, value in given.items() if key not in known}
-        executor.parameters.clear()
+        after = before | {_array(ids[need]) for job in members for need in job.needs if need in busy}
+        more = {
+            key: value for key, value in options.items() if members[0].trains or not ("gpu" in key or key == "gres")
+        }
+        executor = SlurmExecutor(files, max_num_timeout=STOPS)
         executor.update_parameters(
-            **{key: value for key, value in given.items() if key in known},
             job_name=f"{paper}-{stage}",
+            time=minutes,
             array_parallelism=at_once,
-            **({"additional_parameters": more} if more else {}),
-            **({"dependency": f"afterany:{before}"} if before else {}),
+            additional_parameters=more,
+            **({"dependency": f"afterany:{':'.join(sorted(after))}"} if after else {}),
         )
         try:
             with executor.batch():
                 submitted = [executor.submit(Work(folder, job.name)) for job in members]
-        except FailedSubmissionError as error:
+        except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(f"sbatch refuses the jobs: {_refusal(error)}") from None
         ids |= {job.name: one.job_id for job, one in zip(members, submitted, strict=True)}
         write_json(folder / "slurm" / "ids.json", ids)
-        before = submitted[0].job_id.split("_")[0]
-        lines.append(f"{len(members)} {stage}: job {before}")
+        before = {_array(submitted[0].job_id)}
+        lines.append(f"{len(members)} {stage}: job {_array(submitted[0].job_id)}")
     return lines
 
 
 def _refusal(error: Exception) -> str:
     said = [line for line in str(error).splitlines() if line.strip()]
     return next((line for line in said if line.startswith("sbatch:")), said[-1] if said else "it does not say why")
+
+
+def _array(job: str) -> str:
+    return job.split("_")[0]
 
 
 def _ids(folder: Path) -> dict[str, str]:

@@ -41,6 +41,8 @@ def _line(folder: Path, run: Job, ordered: dict[str, Job]) -> tuple[str, str]:
             return "running", "; ".join([_progress(folder, job, attempt), *resumed])
         if attempt.state == "stopped" and attempt.place == "local":
             return "stopped", "; ".join(["ask for it again, and it goes on", *resumed])
+        if attempt.state == "stopped":
+            return "waiting", "; ".join(["SLURM stopped it, and goes on with it unless it was cancelled", *resumed])
     return "waiting", "; ".join(resumed)
 
 

@@ -78,6 +78,10 @@ class Job:
         return next((path for path in self.results if Path(path).name in ("represent.json", "manifest.json")), None)
 
     @property
+    def trains(self) -> bool:
+        return self.is_run or self.kind == "represent"
+
+    @property
     def wave(self) -> int:
         """Jobs of one number need none of each other."""
         return ["download", "images", "split", "represent", "run", "older"].index(STAGES[self.kind])
