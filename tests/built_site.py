@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 from stages.longtail.site import build
@@ -13,10 +15,15 @@ from stages.longtail.site import build
 VOID = {"br", "img", "input", "link", "meta", "wbr", "source", "hr"}
 
 
-def build_site(folder: Path) -> Path:
-    """From what is in git. Returns its folder."""
-    build.build(folder / "site", ROOT / "reports", ROOT / "conf")
-    return folder / "site"
+def build_site(factory: pytest.TempPathFactory) -> Path:
+    """From what is in git, once a process. Returns its folder."""
+    return _built(factory.getbasetemp() / "page")
+
+
+@cache
+def _built(folder: Path) -> Path:
+    build.build(folder, ROOT / "reports", ROOT / "conf")
+    return folder
 
 
 @dataclass
@@ -51,6 +58,10 @@ class _Reader(HTMLParser):
         self.open[-1].inside.append(element)
         if tag not in VOID:
             self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID, f"<{tag}/> is no HTML"
+        self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>, line {self.getpos()[0]}"

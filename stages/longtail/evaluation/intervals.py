@@ -58,8 +58,16 @@ def of_class_differences(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0
 ) -> list[Interval]:
     """The same of each class."""
-    difference = (first == labels).mean(0) - (second == labels).mean(0)
-    means, resampled = _resample(100 * difference, labels, classes, seed)
+    return _of_classes(100 * ((first == labels).mean(0) - (second == labels).mean(0)), labels, classes, seed)
+
+
+def of_classes(predicted: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> list[Interval]:
+    """Accuracy of each class, percent, averaged over seeds, with its interval from the test images. See `of_run`."""
+    return _of_classes(100 * (predicted == labels).mean(0), labels, classes, seed)
+
+
+def _of_classes(values: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> list[Interval]:
+    means, resampled = _resample(values, labels, classes, seed)
     return [_percentiles(mean, draws) for mean, draws in zip(means, resampled, strict=True)]
 
 

@@ -35,6 +35,17 @@ compares any two, paired.
 
 def write(papers: Path, names: list[str], conf: Path) -> None:
     """Write BOARD.md from the results of these papers, folders below `papers`."""
+    frames = tables(papers, names, conf)
+    parts = [
+        f"## `{protocol}`, {where}\n\n{frame.to_markdown(index=False, disable_numparse=True)}"
+        for (protocol, where), frame in frames.items()
+    ]
+    head = HEAD + (HELD_OUT if any(SELECTIONS["selected"] in frame for frame in frames.values()) else "")
+    write_text(papers / "BOARD.md", "\n\n".join([head.rstrip(), *parts]) + "\n")
+
+
+def tables(papers: Path, names: list[str], conf: Path) -> dict[tuple[str, str], pd.DataFrame]:
+    """By protocol and subset, the table of BOARD.md, its cells in Markdown: see `_table`."""
     found: dict[tuple[str, str], dict[str, Result]] = {}
     selected: dict[str, float] = {}
     for paper in names:
@@ -48,13 +59,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
             chosen = read_json(folder / "metrics.json").get("selected")
             if chosen:
                 selected[result.name] = chosen["all"]
-    parts = [
-        f"## `{protocol}`, {where}\n\n{_table(runs, selected).to_markdown(index=False, disable_numparse=True)}"
-        for (protocol, where), runs in sorted(found.items())
-        if BASE in runs and len(runs) > 1
-    ]
-    head = HEAD + (HELD_OUT if selected else "")
-    write_text(papers / "BOARD.md", "\n\n".join([head.rstrip(), *parts]) + "\n")
+    return {place: _table(runs, selected) for place, runs in sorted(found.items()) if BASE in runs and len(runs) > 1}
 
 
 def label(method: str, request: requested_runs.Request) -> str:

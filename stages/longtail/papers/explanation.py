@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,17 @@ def differences(method: str, conf: Path) -> dict[str, tuple[Any, Any]]:
     Returns:
         Dotted key -> value of `joint`, value of `method`; ABSENT where `joint` has no such key.
     """
-    before, after = (preset.settings(compose([f"method={name}"], conf)) for name in (BASELINE, method))
+    return _changed(*(preset.settings(compose([f"method={name}"], conf)) for name in (BASELINE, method)))
+
+
+def differences_of_run(overrides: Sequence[str], conf: Path) -> dict[str, tuple[Any, Any]]:
+    """The same of a run, from `joint` on its data under its protocol. overrides: what composes the run."""
+    place = [part for part in overrides if part.startswith(("dataset=", "protocol=", "split.profile=", "split.ratio="))]
+    both = ([*place, f"method={BASELINE}"], overrides)
+    return _changed(*(preset.settings(compose(one, conf)) for one in both))
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     result = {}
     for key, value in after.items():
         was = before.get(key, before.get(key.removesuffix(".kind"), ABSENT))  # sampler: null, then sampler.kind
@@ -62,15 +73,13 @@ def explain(method: str, conf: Path, folder: Path) -> str:
         raise UserError(f"no method is called '{method}'{suggest(method, known)}")
     cells = published.read_all(folder, conf)
     cells = cells[cells.method == method]
-    sentence = methods.sentence(method, conf)
-    papers = list(dict.fromkeys([*re.findall(r"`(\w+)`", sentence), *cells.paper]))
-    papers = [paper for paper in papers if (folder / paper / "about.md").is_file()]
+    papers = papers_of(method, cells, conf, folder)
     parts = [
-        (f"{method}: {sentence}", [_reference(folder / paper / "about.md") for paper in papers]),
+        (f"{method}: {methods.sentence(method, conf)}", [reference(folder / paper / "about.md") for paper in papers]),
         (f"Difference from {BASELINE}", _difference_lines(method, conf)),
         ("Made by", [_place_line(place) for place in functions(method, conf)] or ["nothing: it is the baseline"]),
         ("Printed in", _table_lines(cells)),
-        ("Ledger", _ledger_lines(method, conf, papers, sentence, folder / "DISCREPANCIES.md")),
+        ("Ledger", _ledger_lines(method, conf, papers, folder / "DISCREPANCIES.md")),
         ("Run it", _commands(method, cells)),
     ]
     return "\n\n".join("\n".join([head, *(_wrap(line) for line in lines)]) for head, lines in parts)
@@ -82,17 +91,27 @@ def _wrap(line: str) -> str:
     )
 
 
-def _reference(about: Path) -> str:
+def papers_of(method: str, cells: pd.DataFrame, conf: Path, folder: Path) -> list[str]:
+    """The papers that the method's sentence names or that print it. cells: the printed ones of this method."""
+    named = re.findall(r"`(\w+)`", methods.sentence(method, conf))
+    return [paper for paper in dict.fromkeys([*named, *cells.paper]) if (folder / paper / "about.md").is_file()]
+
+
+def reference(about: Path) -> str:
     """The paper, from the second paragraph of its about.md."""
     return f"{about.parent.name}: " + " ".join(about.read_text().split("\n\n")[1].split()).replace("*", "")
 
 
 def _difference_lines(method: str, conf: Path) -> list[str]:
-    lines = [
+    return difference_lines(differences(method, conf)) or ["none: every method is compared with this one"]
+
+
+def difference_lines(found: dict[str, tuple[Any, Any]]) -> list[str]:
+    """Of `differences`, a line a key."""
+    return [
         f"{key.removesuffix('.kind')}: {'' if was is ABSENT else preset.shown(was) + ' -> '}{preset.shown(value)}"
-        for key, (was, value) in differences(method, conf).items()
+        for key, (was, value) in found.items()
     ]
-    return lines or ["none: every method is compared with this one"]
 
 
 def _place_line(place: implementation.Place) -> str:
@@ -111,25 +130,33 @@ def _table_lines(cells: pd.DataFrame) -> list[str]:
     return lines or ["no table of the five papers"]
 
 
-def _ledger_lines(method: str, conf: Path, papers: list[str], sentence: str, ledger: Path) -> list[str]:
-    """Entries that name the method, one of its settings, or the place in the paper that its sentence names."""
+def _ledger_lines(method: str, conf: Path, papers: list[str], ledger: Path) -> list[str]:
+    lines = [
+        f"{ledger}:{number} {textwrap.shorten(line.strip('| '), SHOWN, placeholder=' ...')}"
+        for number, line in touching(method, conf, papers, ledger).items()
+    ]
+    pages = ", ".join(str(ledger.parent / paper / "README.md") for paper in papers)
+    return [*lines, f"{'more' if lines else 'nothing about this method alone'}: {pages or ledger}"]
+
+
+def touching(method: str, conf: Path, papers: list[str], ledger: Path) -> dict[int, str]:
+    """Lines of the ledger about these papers that name the method, one of its settings, or its sentence's place in a
+    paper: line number -> line."""
     found = differences(method, conf)
     words = [rf"`{method}`"] if method not in papers else []
     words += [rf"(?<![\w.-]){re.escape(value)}(?![\w-])" for _, value in found.values() if value in NAMED]
     words += [re.escape(".".join(key.split(".")[-2:])) for key in found if not key.endswith(".kind")]
     named = re.compile("|".join(words) or "$^", re.I)
-    places = re.findall(r"(?:Eq\.|Table|Algorithm) \d+", sentence)
+    places = re.findall(r"(?:Eq\.|Table|Algorithm) \d+", methods.sentence(method, conf))
     places += [place.replace("Algorithm", "Alg.") for place in places]
-    lines = []
+    lines = {}
     for number, line in enumerate(ledger.read_text().splitlines(), 1):
         where, says = (cell.strip() for cell in line.split("|")[1:3]) if line.startswith("| ") else ("", "")
         mine = any(f"`{paper}`" in where for paper in papers)
         at = mine and any(re.search(rf"{re.escape(place)}(?!\d)", f"{where} {says}") for place in places)
         if at or ((mine or where.startswith("all")) and named.search(line)):
-            text = textwrap.shorten(line.strip("| "), SHOWN, placeholder=" ...")
-            lines.append(f"{ledger}:{number} {text}")
-    pages = ", ".join(str(ledger.parent / paper / "README.md") for paper in papers)
-    return [*lines, f"{'more' if lines else 'nothing about this method alone'}: {pages or ledger}"]
+            lines[number] = line
+    return lines
 
 
 def _commands(method: str, cells: pd.DataFrame) -> list[str]:

@@ -14,16 +14,17 @@ from stages.longtail.papers import published, requested_runs, results, scoreboar
 def write(paper: str, cells: pd.DataFrame, folder: Path, ledger: Path) -> None:
     """about.md is written by hand: the reference, and what the tables claim."""
     about = (folder / "about.md").read_text().rstrip()
-    parts = [about, "## What came out", _outcome(cells), "## Tables", _tables(cells)]
-    if varied := _variants(cells, folder):
+    parts = [about, "## What came out", outcome(cells), "## Tables", _tables(cells)]
+    if varied := variants(cells, folder):
         parts += ["## Variants", varied]
-    if drawn := _analyses(folder):
+    if drawn := analyses(folder):
         parts += ["## The paper's own analyses", drawn]
     parts.append("## Choices and discrepancies")
     write_text(folder / "README.md", "\n\n".join([*parts, entries(paper, ledger), _commands(paper)]) + "\n")
 
 
-def _outcome(cells: pd.DataFrame) -> str:
+def outcome(cells: pd.DataFrame) -> str:
+    """Markdown: how much was run, and what is outside the tolerance."""
     numbers = scoreboard.counts(cells)
     lines = [pd.DataFrame([numbers]).to_markdown(index=False, disable_numparse=True)]
     run = cells[cells["last"].notna()]
@@ -53,7 +54,7 @@ def _tables(cells: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _variants(cells: pd.DataFrame, folder: Path) -> str:
+def variants(cells: pd.DataFrame, folder: Path) -> str:
     """Runs that no table has, each below the run that it varies; '' where none has results."""
     requests = {name: request for name, request in requested_runs.read(folder).items() if request.varies}
     runs = results.read_runs(folder, [*requests, *(request.varies for request in requests.values())])
@@ -79,7 +80,7 @@ def _variants(cells: pd.DataFrame, folder: Path) -> str:
     return f"{table}\n\n{words} [95% interval from the test images].{explained}"
 
 
-def _analyses(folder: Path) -> str:
+def analyses(folder: Path) -> str:
     """The figures of analyses/README.md, which python -m stages.analyse writes, without its heading; '' if none."""
     path = folder / "analyses/README.md"
     if not path.is_file():

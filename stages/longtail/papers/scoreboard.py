@@ -21,17 +21,25 @@ def counts(cells: pd.DataFrame) -> dict[str, object]:
     """
     runnable = cells[cells.run != ""].drop_duplicates(NUMBER)
     run = runnable[runnable["last"].notna()]
-    accuracy = run[run.measure.isin(["top1", "top5"]) & (run.value > 1)]
     row: dict[str, object] = {
         "runs": f"{len(run.groupby(RUN))} of {len(runnable.groupby(RUN))}",
         "numbers": f"{len(run)} of {len(runnable)}",
     }
     for which, epoch in results.rules(run).items():
         inside = results.within(run, which)
-        difference = (accuracy[which] - accuracy.value).dropna().abs()
-        mean = f", {rounding.text(difference.mean(), 1)} apart" if len(difference) else ""
+        difference = apart(run, which)
+        mean = "" if pd.isna(difference) else f", {rounding.text(difference, 1)} apart"
         row[f"within, {epoch}"] = f"{int(inside.sum())} of {int(inside.notna().sum())}{mean}" if len(run) else "-"
     return row
+
+
+def apart(cells: pd.DataFrame, which: str) -> float:
+    """Mean absolute difference of the accuracies by this rule, in points; NaN where none was run.
+
+    A number that several tables of these cells repeat counts once.
+    """
+    accuracy = cells[cells.measure.isin(["top1", "top5"]) & (cells.value > 1)].drop_duplicates(NUMBER)
+    return float((accuracy[which] - accuracy.value).abs().mean())
 
 
 def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:

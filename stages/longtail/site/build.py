@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from stages.longtail.papers import published, results, scoreboard
-from stages.longtail.site import board, printed, recorded
+import pandas as pd
+import vl_convert
+
+from stages.longtail.papers import board as one_protocol
+from stages.longtail.papers import methods, page, published, results, scoreboard, scoreboard_figure
+from stages.longtail.site import (
+    board,
+    charts,
+    compared,
+    downloads,
+    heat,
+    ledger,
+    markdown,
+    method_view,
+    printed,
+    recorded,
+    run_view,
+)
 from stages.longtail.site.writing import Site
 
 
@@ -13,19 +30,83 @@ def build(out: Path, reports: Path, conf: Path) -> tuple[int, int]:
     """Write the site. Returns how many pages it has and its bytes. Raises UserError if `out` holds something else."""
     site, papers = Site(out), reports / "papers"
     cells = {path.parent.name: results.cells(path.parent, conf) for path in published.files(papers)}
+    every = pd.concat(cells.values(), ignore_index=True)
     runs = recorded.read(papers, conf)
-    pages = {(run.paper, run.name): run.page for run in runs}
-    tables = {paper: printed.tables(mine) for paper, mine in cells.items()}
-    rows = board.rows(cells, runs)
     rules = recorded.rules(runs)
-    site.page("index.html", "index", rows=rows.to_dict("records"), rules=rules, pages=pages, runs=runs)
+    rows = board.rows(cells, runs)
+    site.common |= {
+        "pages": {(run.paper, run.name): run.page for run in runs},
+        "papers": list(cells),
+        "methods": methods.names(conf),
+        "rules": rules,
+        "selections": results.SELECTIONS,
+    }
+    tables = {paper: printed.tables(mine) for paper, mine in cells.items()}
+    _front(site, cells, every, rows, papers, runs)
     for paper, mine in tables.items():
-        about = (papers / paper / "about.md").read_text()
-        counts = scoreboard.counts(cells[paper])
-        site.page(f"papers/{paper}.html", "paper", paper=paper, about=about, counts=counts, tables=mine)
-        for table in mine:
-            shown = {"paper": paper, "table": table, "pages": pages, "agreement": printed.AGREEMENT}
-            site.page(f"papers/{paper}/table{table.number}.html", "table", **shown)
+        _paper(site, paper, cells[paper], mine, papers)
+    places = compared.places(one_protocol.tables(papers, list(cells), conf), runs)
+    site.page("compared.html", "compared", places=places)
     for run in runs:
-        site.page(run.page, "run", run=run, rules=rules)
+        site.page(run.page, "run", **run_view.context(run, cells[run.paper], conf, papers / "DISCREPANCIES.md"))
+    found = [method_view.context(method, every, runs, conf, papers) for method in methods.names(conf)]
+    site.page("methods.html", "methods", found=found)
+    for method in found:
+        site.page(f"methods/{method['method']}.html", "method", **method)
+    lines = ledger.read(papers / "DISCREPANCIES.md")
+    site.page("ledger.html", "ledger", lines=lines)
+    frames = downloads.frames(rows, every, runs, lines)
+    for name, frame in frames.items():
+        site.text(f"data/{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+        site.text(f"data/{name}.json", downloads.as_json(frame))
+    site.page("data.html", "data", frames=frames, columns=downloads.COLUMNS)
+    site.text("assets/charts.js", vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed"))
     return site.finish()
+
+
+def _front(
+    site: Site,
+    cells: dict[str, pd.DataFrame],
+    every: pd.DataFrame,
+    rows: pd.DataFrame,
+    papers: Path,
+    runs: list[recorded.Recorded],
+) -> None:
+    counts = {paper: scoreboard.counts(mine) for paper, mine in cells.items()} | {"all": scoreboard.counts(every)}
+    dumbbells = scoreboard_figure.rows(cells, papers)
+    short = {(run.paper, run.name): f"{run.short}, {run.paper} {run.subset}" for run in runs}
+    names = [short[row.paper, row.run] for row in dumbbells.itertuples()]
+    site.page(
+        "index.html",
+        "index",
+        rows=rows.to_dict("records"),
+        counts=pd.DataFrame(counts.values(), index=list(counts)).fillna("-").to_dict("index"),
+        figure=charts.scoreboard(dumbbells, names) if len(dumbbells) else None,
+        heat=heat.cells(cells),
+        recorded=len(runs),
+        printed=len(every),
+    )
+
+
+def _paper(site: Site, paper: str, cells: pd.DataFrame, tables: list[printed.Table], papers: Path) -> None:
+    folder = papers / paper
+    analyses = page.analyses(folder)
+    for name in markdown.files(analyses, "analyses"):
+        text = (folder / name).read_text()
+        # A hundredth of a point is enough to draw with, at two thirds of the size.
+        text = re.sub(r"(\d\.\d\d)\d+", r"\1", text) if name.endswith(".svg") else text
+        site.text(f"papers/{paper}/{name}", text)
+    site.page(
+        f"papers/{paper}.html",
+        "paper",
+        paper=paper,
+        about=(folder / "about.md").read_text(),
+        outcome=page.outcome(cells),
+        variants=page.variants(cells, folder),
+        analyses=analyses,
+        tables=tables,
+        agreement=printed.AGREEMENT,
+    )
+    for table in tables:
+        path = f"papers/{paper}/table{table.number}.html"
+        site.page(path, "table", paper=paper, table=table, agreement=printed.AGREEMENT)

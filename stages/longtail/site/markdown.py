@@ -37,10 +37,16 @@ def in_site(target: str, folder: str = "") -> str:
     for pattern, page in (
         (r"(\w+)/(?:README|about)\.md", r"papers/\1.html"),
         (r"(\w+)/(table\d+)\.md", r"papers/\1/\2.html"),
+        (r"(\w+)/(analyses/.+)", r"papers/\1/\2"),
     ):
         if found := re.fullmatch(pattern, path):
             return found.expand(page)
     return ""
+
+
+def files(text: str, folder: str) -> list[str]:
+    """The files of a folder, such as analyses, that a text links to or shows."""
+    return sorted(set(re.findall(rf"\]\(({folder}/[^)]+)\)", text)))
 
 
 def _follow(tokens: Sequence[Token], address: Callable[[str], str]) -> None:
@@ -50,5 +56,7 @@ def _follow(tokens: Sequence[Token], address: Callable[[str], str]) -> None:
             there = address(str(token.attrs["href"]))
             linked.append(bool(there))
             token.tag, token.attrs = ("a", {"href": there}) if there else ("span", {})
+        elif token.type == "image":
+            token.attrs["src"] = address(str(token.attrs["src"]))
         elif token.type == "link_close":
             token.tag = "a" if linked.pop() else "span"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ class Recorded:
     def label(self) -> str:
         """The method with what this run changes of it."""
         return board.label(self.method, self.request)
+
+    @property
+    def short(self) -> str:
+        """The same where there is little room: mfw +beta=0.5."""
+        changes = [change for change in self.request.changes if not change.startswith("method=")]
+        return " ".join([self.method, *(re.sub(r"^[\w.]*\.", "+", change) for change in changes)])
+
+    @property
+    def subset(self) -> str:
+        """Such as: cifar10 exp 100."""
+        split = self.sections["split"]
+        return f"{self.sections['dataset']['name']} {split['profile']} {split['ratio']:g}"
 
     @property
     def page(self) -> str:

@@ -30,11 +30,14 @@ class Site:
             raise UserError(f"{out} holds something else than the page: give --out another folder")
         self.out, self.partial = out, out.with_name(f".{out.name}.partial")
         shutil.rmtree(self.partial, ignore_errors=True)
+        self.common: dict[str, Any] = {}  # what every template has
         loader = FileSystemLoader(HERE / "templates")
         self.jinja = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        self.jinja.filters |= {"number": number, "signed": signed, "breakable": breakable, "inline": markdown.inline}
+        self.jinja.filters |= {"number": number, "signed": signed, "breakable": breakable}
+        self.jinja.globals["zip"] = zip
+        self.jinja.filters |= {"inline": markdown.inline, "embedded": embedded}
 
     def page(self, path: str, template: str, **context: Any) -> None:
         """Render a template.
@@ -50,7 +53,7 @@ class Site:
         def as_html(text: str, folder: str = "") -> Markup:
             return markdown.block(text, lambda target: to(page) if (page := markdown.in_site(target, folder)) else "")
 
-        context |= {"to": to, "here": path, "markdown": as_html}
+        context = self.common | context | {"to": to, "here": path, "markdown": as_html}
         self.text(path, self.jinja.get_template(f"{template}.html").render(context))
 
     def text(self, path: str, content: str) -> None:

@@ -8,12 +8,12 @@ from stages.longtail.papers import page
 
 
 def test_the_page_shows_the_figures_by_paths_from_its_own_folder(tmp_path: Path) -> None:
-    assert page._analyses(tmp_path) == ""
+    assert page.analyses(tmp_path) == ""
     (tmp_path / "analyses").mkdir()
     text = "# toy: the paper's own analyses\n\nBefore.\n\n## Figure 1\n\n![Figure 1](one.svg)\n\nWhat. [csv](one.csv)\n"
     (tmp_path / "analyses/README.md").write_text(text)
     expected = "Before.\n\n### Figure 1\n\n![Figure 1](analyses/one.svg)\n\nWhat. [csv](analyses/one.csv)"
-    assert page._analyses(tmp_path) == expected
+    assert page.analyses(tmp_path) == expected
 
 
 @pytest.mark.parametrize("path", sorted(Path("reports/papers").glob("*/analyses/README.md")), ids=lambda p: p.parts[-3])

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import rounding
-from stages.longtail.papers import printed_tables, published, requested_runs, results
+from stages.longtail.papers import explanation, printed_tables, published, requested_runs, results
 from stages.longtail.site.writing import Site
 
 PAPERS = ROOT / "reports/papers"
@@ -24,7 +24,7 @@ NAMES = [path.parent.name for path in published.files(PAPERS)]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_site(tmp_path_factory.mktemp("page"))
+    return build_site(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,8 @@ def test_every_link_holds(site: Path, pages: dict[Path, Element]) -> None:
             file, _, anchor = target.partition("#")
             there = (path.parent / unquote(file)).resolve() if file else path
             assert there.is_file() and there.is_relative_to(site.resolve()), f"{path}: {target}"
-            assert not anchor or anchor in anchors[there], f"{path}: {target}"
+            known = not anchor or "=" in anchor or anchor in anchors[there]  # search=joint is for a page's filters
+            assert known, f"{path}: {target}"
             count += 1
     assert count > 900
 
@@ -70,7 +71,9 @@ def test_the_pages_are_sound(pages: dict[Path, Element]) -> None:
 
 
 def test_the_site_is_small(site: Path) -> None:
-    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 3e6
+    """3 MB with the 16 runs of its first day, and room for a page for each further run."""
+    runs = len(list(site.glob("runs/*/*.html")))
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 3e6 + 30_000 * max(0, runs - 16)
 
 
 @pytest.mark.parametrize("paper", NAMES)
@@ -110,6 +113,49 @@ def test_the_board_has_every_recorded_run_and_its_numbers(site: Path, pages: dic
                 accuracy = json.loads(metrics.read_text())["acc"]["all"]
                 wanted[f"runs/{paper}/{name}.html"] = {rounding.text(accuracy, 1)}
     assert found == wanted
+
+
+@pytest.mark.parametrize("file", sorted(PAPERS.glob("*/metrics/*/per_class.csv")), ids=lambda path: path.parent.name)
+def test_a_run_has_its_accuracies_by_class_and_they_are_the_diagonal_of_its_confusion(
+    file: Path, site: Path, pages: dict[Path, Element]
+) -> None:
+    page = pages[site / f"runs/{file.parents[2].name}/{file.parent.name}.html"]
+    wanted = [rounding.text(accuracy, 1) for accuracy in pd.read_csv(file).accuracy]
+    by_class = next(table for table in page.all("table") if table.all("th")[0].text == "rank")
+    assert [row.all("td")[4].text for row in by_class.all("tr")[1:]] == wanted
+    confusion = [table for table in page.all("table") if table.attributes.get("class") == "confusion"]
+    assert bool(confusion) == (file.parent / "predictions.npz").is_file()
+    if confusion:
+        shares = [[cell.text for cell in row.all("td")] for row in confusion[0].all("tr")[1:]]
+        assert [shares[i][i] for i in range(len(shares))] == wanted
+        assert all(abs(sum(map(float, row)) - 100) < 0.5 for row in shares)
+
+
+def test_a_method_page_says_what_the_command_says(site: Path, pages: dict[Path, Element]) -> None:
+    said = explanation.explain("mfw_drw", ROOT / "conf", PAPERS)
+    text = pages[site / "methods/mfw_drw.html"].text
+    for line in said.split("Difference from joint\n")[1].split("\n\n")[0].splitlines():
+        assert line.strip() in text
+    numbers = re.findall(r"DISCREPANCIES\.md:(\d+)", said)
+    assert numbers and f"touch it: {', '.join(numbers)}." in " ".join(text.split())
+
+
+def test_the_ledger_has_every_line_of_the_file(site: Path, pages: dict[Path, Element]) -> None:
+    lines = (PAPERS / "DISCREPANCIES.md").read_text().splitlines()
+    wanted = {number for number, line in enumerate(lines, 1) if line.startswith("| ") and "| it says |" not in line}
+    rows = pages[site / "ledger.html"].all("tr")[1:]
+    assert {int(row.attributes["id"].removeprefix("line-")) for row in rows} == wanted
+    assert all(len(row.all("td")) == 6 for row in rows)
+
+
+def test_the_downloads_have_every_number_in_both_forms(site: Path) -> None:
+    cells = pd.read_csv(site / "data/cells.csv")
+    assert len(cells) == sum(len(published.read(path, ROOT / "conf")) for path in published.files(PAPERS))
+    for path in (site / "data").glob("*.csv"):
+        frame, objects = pd.read_csv(path), json.loads(path.with_suffix(".json").read_text())
+        assert len(objects) == len(frame) > 0
+        for name in frame:
+            assert sum(name in one for one in objects) == frame[name].notna().sum(), f"{path.name}: {name}"
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_site(tmp_path_factory.mktemp("page"))
+    return build_site(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +61,40 @@ def test_no_page_is_wider_than_its_window(tab: Any, site: Path) -> None:
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"{path} at {width}"
 
 
+def test_charts_are_drawn_and_follow_the_mode(tab: Any, site: Path) -> None:
+    for path in (site / "index.html", site / "compared.html", next(site.glob("runs/procrustean/*drw*.html"))):
+        tab.goto(path.as_uri())
+        tab.wait_for_function(
+            "document.querySelectorAll('.chart svg').length == document.querySelectorAll('.chart').length"
+        )
+        widths = tab.evaluate(
+            "[...document.querySelectorAll('.chart .root > g > .background')].map(e => e.getBBox().width)"
+        )
+        assert widths and min(widths) > 300, "a chart without a plane: something is drawn far outside of it"
+        inks = []
+        for mode in ("light", "dark"):
+            tab.emulate_media(color_scheme=mode)
+            inks.append(tab.evaluate("getComputedStyle(document.querySelector('.role-axis-label text')).fill"))
+        assert inks[0] != inks[1]
+
+
+def test_a_run_saves_its_history(tab: Any, site: Path) -> None:
+    tab.goto(next(site.glob("runs/*/*.html")).as_uri())
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="Save").press("Enter")
+    assert Path(saved.value.path()).read_text().startswith("seed,epoch,all,")
+
+
 def test_filters_filter_and_the_address_keeps_them(tab: Any, site: Path) -> None:
     tab.goto((site / "index.html").as_uri())
     recorded = shown(tab)
     assert "tau_norm" in recorded and "FSA [11]" not in recorded
-    tab.get_by_label("paper").select_option("switching")
+    tab.locator("form").get_by_label("paper").select_option("switching")
     assert 0 < len(shown(tab)) < len(recorded)
     assert tab.locator("output").inner_text().startswith(f"{len(shown(tab))} of ")
     tab.reload()
     assert 0 < len(shown(tab)) < len(recorded)
-    tab.get_by_label("search").fill("no such method")
+    tab.locator("form").get_by_label("search").fill("no such method")
     assert not shown(tab)
     tab.get_by_role("button", name="Reset").click()
     tab.wait_for_timeout(100)

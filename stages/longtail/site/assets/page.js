@@ -1,4 +1,4 @@
-// Sorting and filtering of tables. Without it every table is there, whole and in its first order.
+// Sorting and filtering of tables, and charts. Without it every table is there, whole and in its first order.
 "use strict";
 
 const text = (row, column) => row.cells[column].textContent.trim();
@@ -40,10 +40,7 @@ function filters(form) {
   const search = form.querySelector("[data-search]");
   const output = form.querySelector("output");
   const key = (select) => select.parentElement.firstChild.textContent.trim();
-  const value = (row, select) => {
-    const cell = row.cells[select.dataset.column];
-    return (cell.querySelector("a") || cell).textContent.trim();
-  };
+  const value = (row, select) => text(row, select.dataset.column);
   const asked = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
   const anything = [...asked.keys()].length > 0;
   for (const select of selects) {
@@ -83,5 +80,35 @@ function filters(form) {
   show();
 }
 
+// Colours are variables of the style sheet, so a chart follows it into dark mode and print.
+const CONFIG = {
+  background: "transparent",
+  font: "system-ui, sans-serif",
+  view: { stroke: null },
+  axis: { labelColor: "var(--ink)", titleColor: "var(--ink)", gridColor: "var(--line)", domainColor: "var(--muted)", tickColor: "var(--line)", titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12 },
+  legend: { labelColor: "var(--ink)", titleColor: "var(--ink)", orient: "top", labelFontSize: 12, symbolStrokeWidth: 2 },
+};
+
+function chart(script) {
+  const spec = JSON.parse(script.textContent);
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG, tooltip: { theme: "custom" } };
+  vegaEmbed(script.previousElementSibling, spec, options);
+}
+
+// The first chart of a run has its history; the page carries it once.
+function save(button) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const spec = JSON.parse(document.querySelector("script.spec").textContent);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([spec.datasets[spec.data.name]], { type: "text/csv" }));
+    link.download = button.dataset.save;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  });
+}
+
+document.querySelectorAll("script.spec").forEach(chart);
+document.querySelectorAll("button[data-save]").forEach(save);
 document.querySelectorAll("table[data-sortable]").forEach(sortable);
 document.querySelectorAll("form[data-filters]").forEach(filters);

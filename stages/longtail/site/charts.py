@@ -1,0 +1,216 @@
+"""The page's charts, as Vega-Lite. Colours are variables of the style sheet: one chart serves both modes and print.
+
+Each function returns what a page embeds; page.js draws it at the width that there is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from stages.longtail.evaluation.rounding import text
+
+INK, MUTED, LINE = "var(--ink)", "var(--muted)", "var(--line)"
+COLOURS = [f"var(--c{number})" for number in range(1, 9)]
+HEIGHT, STEP = 260, 24  # of a chart, and of a line in it
+NARROW = "containerSize()[0] < 600"  # a telephone
+TICKS = alt.Axis(tickMinStep=1, format="d")
+LABEL = alt.ExprRef(f"{NARROW} ? 130 : 280")
+
+
+def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """A dumbbell for each run, from its last to its best test epoch, with what is printed.
+
+    rows: see scoreboard_figure.rows; names: what stands beside each.
+    """
+    frame = rows.assign(
+        name=names,
+        below=rows.value - rows.tolerance,
+        above=rows.value + rows.tolerance,
+        **_texts(rows, "last", "best", "value"),
+    )
+    tooltip = [
+        alt.Tooltip("name:N", title="run"),
+        alt.Tooltip("last_text:N", title="last epoch"),
+        alt.Tooltip("best_text:N", title="best test epoch"),
+        alt.Tooltip("value_text:N", title="published"),
+    ]
+    base = alt.Chart(_data(frame)).encode(
+        y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=LABEL)), tooltip=tooltip
+    )
+    accuracy = alt.Scale(zero=False, nice=True)
+    key = alt.Scale(
+        domain=["last epoch", "best test epoch", "published"], range=[COLOURS[0], "transparent", COLOURS[1]]
+    )
+
+    kind = alt.Fill("kind:N", scale=key, title=None, legend=alt.Legend(columns=alt.ExprRef(f"{NARROW} ? 1 : 3")))
+
+    def ends(first: str, second: str, title: str | None = None) -> dict[str, Any]:
+        return {"x": alt.X(f"{first}:Q", scale=accuracy, title=title, axis=TICKS), "x2": f"{second}:Q"}
+
+    def point(field: str, name: str, **mark: Any) -> alt.Chart:
+        return base.mark_point(stroke=COLOURS[0], strokeWidth=1.5, **mark).encode(
+            x=alt.X(f"{field}:Q", scale=accuracy), fill=kind
+        ).transform_calculate(kind=f"'{name}'")  # fmt: skip
+
+    layers = [
+        base.mark_rule(stroke=LINE, strokeWidth=12).encode(**ends("below", "above", "top-1 accuracy, percent")),
+        base.mark_rule(stroke=COLOURS[0], strokeWidth=5, opacity=0.35)
+        .encode(**ends("low", "high"))
+        .transform_filter(_known("low")),
+        base.mark_rule(stroke=MUTED).encode(**ends("last", "best")),
+        point("best", "best test epoch", size=70),
+        point("last", "last epoch", size=70),
+        base.mark_point(shape="diamond", size=70, stroke="none")
+        .encode(x=alt.X("value:Q", scale=accuracy), fill=kind)
+        .transform_calculate(kind="'published'"),
+    ]
+    return _spec(alt.layer(*layers), height=STEP * len(rows), description="Last epoch, best test epoch and published")
+
+
+def accuracy_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
+    """Test accuracy of each group and training accuracy, by epoch. history: as history.csv, values as text."""
+    shown = {
+        "test_all": "all",
+        "test_many": "many",
+        "test_medium": "medium",
+        "test_few": "few",
+        "train_acc": "training",
+    }
+    held = {"held_all": "held out"} if "held_all" in history else {}
+    frame = history.rename(columns=shown | held)[["seed", "epoch", *shown.values(), *held.values()]]
+    names = [name for name in [*shown.values(), *held.values()] if (frame[name] != "").any()]
+    return _by_epoch(frame[["seed", "epoch", *names]], names, history, "accuracy, percent", alt.Scale(zero=False))
+
+
+def loss_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
+    """Training loss, by epoch, on a logarithmic scale where it never is 0."""
+    positive = bool((pd.to_numeric(history.loss) > 0).all())
+    scale = alt.Scale(type="log", nice=False) if positive else alt.Scale(zero=False)
+    return _by_epoch(history[["seed", "epoch", "loss"]], ["loss"], history, "training loss", scale)
+
+
+def _by_epoch(
+    frame: pd.DataFrame, names: list[Any], history: pd.DataFrame, title: str, scale: alt.Scale
+) -> dict[str, Any]:
+    """A line a name and seed, where a new part of the training begins, and the values at the pointer."""
+    epoch = alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False))
+    colour: Any = alt.Color("what:N", scale=alt.Scale(domain=names, range=COLOURS), title=None)
+    if len(names) == 1:
+        colour = alt.value(COLOURS[0])
+    lines = (
+        alt.Chart()
+        .transform_fold(names, as_=["what", "value"])
+        .transform_filter(_known("value"))
+        .mark_line(strokeWidth=1.5)
+        .encode(x=epoch, y=alt.Y("value:Q", title=title, scale=scale), color=colour, detail="seed:N")
+    )
+    near = alt.selection_point(fields=["epoch"], nearest=True, on="pointerover", clear="pointerout", empty=False)
+    pointer = (
+        alt.Chart()
+        .mark_rule(stroke=MUTED)
+        .encode(
+            x=epoch,
+            opacity=alt.condition(near, alt.value(1), alt.value(0)),
+            tooltip=[alt.Tooltip("epoch:Q"), *(alt.Tooltip(f"{name}:Q") for name in names)],
+        )
+        .add_params(near)
+    )
+    layers = [lines, pointer]
+    starts = history.drop_duplicates("part")[["epoch", "part"]].iloc[1:]
+    if len(starts):
+        base = alt.Chart(_data(starts)).encode(x="epoch:Q")
+        layers += [
+            base.mark_rule(stroke=MUTED, strokeDash=[4, 4]),
+            base.mark_text(align="left", dx=4, y=HEIGHT - 8, fill=MUTED).encode(text="part:N"),
+        ]
+    return _spec(alt.layer(*layers, data=_data(frame)), description=f"{title} by epoch")
+
+
+def accuracy_by_class(rows: pd.DataFrame) -> dict[str, Any]:
+    """Bars with intervals where they are known. rows: columns rank, name, count, accuracy, low, high (percent)."""
+    named = len(rows) <= 25
+    x = alt.X("name:N", sort=None, title=None) if named else alt.X("rank:O", title="class", axis=None)
+    base = alt.Chart(_data(rows.assign(**_texts(rows, "accuracy")))).encode(
+        x=x,
+        tooltip=[
+            alt.Tooltip("name:N", title="class"),
+            alt.Tooltip("count:Q", title="training images"),
+            alt.Tooltip("accuracy_text:N", title="accuracy"),
+        ],
+    )
+    layers = [base.mark_bar(fill=COLOURS[0], opacity=0.75).encode(y=alt.Y("accuracy:Q", title="accuracy, percent"))]
+    if rows.low.notna().any():
+        layers.append(base.mark_rule(stroke=INK, strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"))
+    return _spec(alt.layer(*layers), description="Accuracy by class, the one with most training images first")
+
+
+def accuracy_by_rank(rows: pd.DataFrame) -> dict[str, Any]:
+    """A line a method. rows: columns method, rank, name, count, accuracy, the methods in the order of their colours."""
+    methods = list(rows.method.unique())
+    chosen = alt.selection_point(fields=["method"], bind="legend")
+    rank = alt.X(
+        "rank:Q", title="class, the one with most training images first", scale=alt.Scale(nice=False), axis=TICKS
+    )
+    base = alt.Chart(_data(rows.assign(**_texts(rows, "accuracy")))).encode(
+        x=rank,
+        y=alt.Y("accuracy:Q", title="accuracy, percent", scale=alt.Scale(zero=False)),
+        color=alt.Color(
+            "method:N",
+            scale=alt.Scale(domain=methods, range=COLOURS),
+            title=None,
+            legend=alt.Legend(columns=alt.ExprRef(f"{NARROW} ? 1 : 4"), labelLimit=280),
+        ),
+        opacity=alt.condition(chosen, alt.value(1), alt.value(0.12)),
+        tooltip=[
+            "method:N",
+            alt.Tooltip("name:N", title="class"),
+            alt.Tooltip("count:Q", title="training images"),
+            alt.Tooltip("accuracy_text:N", title="accuracy"),
+        ],
+    )
+    many = rows["rank"].max() > 30
+    lines = base.mark_line(strokeWidth=1.5).add_params(chosen)
+    layers = alt.layer(lines) if many else alt.layer(lines, base.mark_point(filled=True, size=35))
+    return _spec(layers, height=340, description="Accuracy by the class's rank, a line a method")
+
+
+def methods(rows: pd.DataFrame) -> dict[str, Any]:
+    """A dot with its interval for each method. rows: columns method, accuracy, low, high, the best first."""
+    names = ("accuracy", "low", "high")
+    base = alt.Chart(_data(rows.assign(**_texts(rows, *names)))).encode(
+        y=alt.Y("method:N", sort=None, title=None, axis=alt.Axis(labelLimit=LABEL)),
+        tooltip=["method:N", *(alt.Tooltip(f"{name}_text:N", title=name) for name in names)],
+    )
+    scale = alt.Scale(zero=False)
+    layers = [
+        base.mark_rule(stroke=COLOURS[0], strokeWidth=5, opacity=0.35).encode(
+            x=alt.X("low:Q", scale=scale, title="top-1 accuracy, percent", axis=TICKS), x2="high:Q"
+        ),
+        base.mark_point(filled=True, fill=COLOURS[0], size=60).encode(x=alt.X("accuracy:Q", scale=scale)),
+    ]
+    return _spec(alt.layer(*layers), height=STEP * len(rows), description="Accuracy of each method with its interval")
+
+
+def _texts(rows: pd.DataFrame, *names: str) -> dict[str, list[str]]:
+    """Columns NAME_text for tooltips, rounded as everywhere: a chart's own formats round 76.85 to 76.8."""
+    return {f"{name}_text": ["" if pd.isna(value) else text(value, 1) for value in rows[name]] for name in names}
+
+
+def _known(field: str) -> str:
+    """Leaves out what a csv has nothing for, which is drawn as 0 otherwise."""
+    return f"isValid(datum.{field}) && datum.{field} !== ''"
+
+
+def _data(frame: pd.DataFrame) -> alt.InlineData:
+    """As csv, a third of the size of a list of objects."""
+    return alt.InlineData(frame.to_csv(index=False, lineterminator="\n"), format=alt.CsvDataFormat(type="csv"))
+
+
+def _spec(chart: alt.LayerChart | alt.FacetChart, description: str, height: Any = HEIGHT) -> dict[str, Any]:
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    spec = chart.properties(width="container", height=height, autosize=fit, description=description).to_dict()
+    del spec["$schema"]  # page.js says what it is; it would be an address of elsewhere
+    return spec
