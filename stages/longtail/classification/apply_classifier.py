@@ -1,4 +1,8 @@
-"""What `classify` does to one seed's representation: go on with it, re-train its head, rescale it or replace it."""
+"""The work of the stage `classify`: from a seed's representation, train on, or re-train, rescale or replace the head.
+
+A state has a seed's network, momentum, epoch, history and more. The functions take the state that `represent` left and
+return the state after their work.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,14 @@ from stages.longtail.training.session import Session
 
 
 def classify(session: Session, seed: int, state: State, classifier: Classifier) -> State:
-    """Apply the classifier of the parameters. state: of the representation."""
+    """Apply the classifier that the parameters choose.
+
+    Args:
+        session: what the seeds share.
+        seed: whose representation it is.
+        state: of the representation.
+        classifier: the section of the parameters.
+    """
     match classifier:
         case Continue():
             return go_on(session, seed, state, classifier)
@@ -44,7 +55,10 @@ def classify(session: Session, seed: int, state: State, classifier: Classifier) 
 
 
 def go_on(session: Session, seed: int, state: State, classifier: Continue) -> State:
-    """Train on from the branch. Unchanged axes make it the representation's own path, checkpoints and all."""
+    """Train on from the branch.
+
+    If the classifier changes nothing, this is how the representation itself would go on, and its checkpoints serve.
+    """
     protocol, representation = session.params.protocol, session.params.representation
     before = {axis: getattr(representation, axis) for axis in ("sampler", "loss", "weighting")}
     after = {axis: getattr(classifier, axis) or value for axis, value in before.items()}
@@ -66,7 +80,7 @@ def go_on(session: Session, seed: int, state: State, classifier: Continue) -> St
 
 
 def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> State:
-    """Train a new head (cRT), and the last block or all of the trunk with it; or a scale for each class (LWS)."""
+    """Train a new head (cRT), perhaps with the last block or the whole trunk; or one scale per class (LWS)."""
     if classifier.after:
         state = go_on(session, seed, state, classifier.after)
     phase = replace(
@@ -103,7 +117,10 @@ def retrain(session: Session, seed: int, state: State, classifier: Retrain) -> S
 
 
 def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> State:
-    """Rescale the head's weights and drop its bias. tau is the recipe's, or the best on the held-out images."""
+    """Rescale the head's weights by their norm and drop its bias (`decoupling` Eq. 3).
+
+    tau is the recipe's or, if that is null, the one of the grid that is best on the held-out training images.
+    """
     model = _restore(session, state)
     head = model.head
     assert isinstance(head, nn.Linear)  # validation/combinations.py refuses a cosine head
@@ -124,7 +141,7 @@ def tau_normalise(session: Session, state: State, classifier: TauNormalise) -> S
 
 
 def nearest_class_mean(session: Session, state: State, classifier: NearestClassMean) -> State:
-    """Replace the head by the class means of the training images' features, not augmented."""
+    """Replace the head by the class means of the features of the training images, without augmentation."""
     model = _restore(session, state)
     features = predict.shared(
         lambda images: predict.features(model, images, session.compute), session.train, session.compute
@@ -134,7 +151,7 @@ def nearest_class_mean(session: Session, state: State, classifier: NearestClassM
 
 
 def adjust_logits(session: Session, state: State, classifier: LogitAdjustment) -> State:
-    """Subtract tau * log(prior) from the logits, by the head's bias. The prior is the training set's."""
+    """Subtract tau * log(prior) from the logits, by way of the head's bias. The prior is that of the training set."""
     model = _restore(session, state)
     head = model.head
     assert isinstance(head, nn.Linear)
@@ -149,7 +166,7 @@ def _restore(session: Session, state: State) -> network.Network:
 
 
 def _with_new_head(session: Session, seed: int, state: State) -> State:
-    """The state with a freshly initialised head, which has no momentum yet."""
+    """The state with a freshly initialised head, and so without the old head's momentum."""
     model = _restore(session, state)
     network.new_head(model, seed, session.params.representation.head)
     momentum = {name: value for name, value in state["momentum"].items() if not name.startswith("head.")}
@@ -157,7 +174,7 @@ def _with_new_head(session: Session, seed: int, state: State) -> State:
 
 
 def _untrained(session: Session, model: network.Network, state: State) -> State:
-    """A state whose head came without training."""
+    """The state of a network whose head was changed without training."""
     kept = {name: state[name] for name in ("history", "regularity", "observed") if name in state}
     return kept | {
         "epoch": state["epoch"],

@@ -10,8 +10,8 @@ from stages.longtail.configuration.schema import SHORT, Count, Items, NonNegativ
 from stages.longtail.recipe.representation import Loss, Sampler, Weighting
 from stages.longtail.recipe.schedule import Schedule
 
-# Statistics by which frozen batch normalisation (and whitening) works: the running averages, in evaluation mode; or
-# each batch's, in training mode, which moves the averages although no weight moves.
+# The statistics that frozen batch normalisation (and whitening) uses: the running averages, as in evaluation; or each
+# batch's, as in training, which moves the running averages although no weight moves.
 Frozen = Literal["running", "batch"]
 
 
@@ -23,26 +23,26 @@ class Interlude(Section):
 
 
 class Continue(Section):
-    """Go on from the branch; null: as the representation was trained."""
+    """Train on from the branch; null leaves a setting as the representation has it."""
 
     kind: Literal["continue"] = "continue"
     sampler: Sampler | None = None
     loss: Loss | None = None
     weighting: Weighting | None = None
     interlude: Interlude | None = None
-    trained: Literal["all", "head"] = "all"  # head: the trunk is frozen
+    trained: Literal["all", "head"] = "all"  # head: the rest is frozen
     frozen: Frozen = "running"
     new_head: bool = False  # start from a freshly initialised head
-    epochs: Count | None = None  # after the branch; null: to the protocol's last epoch
+    epochs: Count | None = None  # so many after the branch; null: to the protocol's last epoch
 
 
 class Retrain(Section):
-    """Train again, on its own schedule: a new head and what `trained` adds to it, or only the scales of the old one."""
+    """Train again with a schedule of its own: a new head and what `trained` adds to it, or scales on the old head."""
 
     kind: Literal["retrain"] = "retrain"
     trained: Literal["head", "scale", "last_block", "all"]  # what is not trained is frozen
     frozen: Frozen = "running"
-    scale_bias: bool = False  # scale: the scales are the logits', bias included, and not the weights'
+    scale_bias: bool = False  # for `scale`: the scales multiply the bias as well as the weights
     sampler: Sampler
     loss: Loss
     weighting: Weighting
@@ -51,16 +51,20 @@ class Retrain(Section):
     weight_decay: NonNegative
     schedule: Schedule
     lr_scale: Positive = 1.0  # times lr
-    after: Continue | None = None  # first go on from the branch like this, then re-train
+    after: Continue | None = None  # first train on from the branch like this, then re-train
 
 
 class TauNormalise(Section):
+    """Divide each class's weights by their norm to the power of tau (`decoupling` Eq. 3)."""
+
     kind: Literal["tau"] = "tau"
     tau: NonNegative | None  # null: the best of `grid` on the held-out images of the split
     grid: Items[NonNegative]
 
 
 class NearestClassMean(Section):
+    """Classify by the nearest class mean of the features (`decoupling` section 4)."""
+
     kind: Literal["ncm"] = "ncm"
     distance: Literal["cosine", "euclidean"]
 

@@ -1,4 +1,4 @@
-"""Two results on the same test images: what differs by how much, and how sure that is."""
+"""Compares two results on the same test images: how much they differ, and how sure that is."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from stages.longtail.evaluation import intervals
 from stages.longtail.evaluation.rounding import text
 from stages.longtail.prediction.accuracy import by_group
 
-MOVED = 5  # classes listed at each end
+MOVED = 5  # how many of the classes that gained, and lost, most are listed
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All in percent or points; differences are b - a.
+    """The result of a comparison, in percent and points; differences are b - a.
 
-    groups: columns group, classes, a, b, difference, low, high, and seeds_low, seeds_high where both have two seeds.
-    classes: columns class, name, count, shot, a, b, difference, low, high; the one with most training images first.
-    agreement: mean over pairs of a seed of each, over images of a class, then classes.
+    groups: one row per group, with the columns group, classes (how many), a, b, difference, low and high; seeds_low and
+        seeds_high if both results have two seeds or more.
+    classes: one row per class, the class with the most training images first, with the columns class, name, count,
+        shot, a, b, difference, low and high.
+    agreement: see `agreement`.
     """
 
     a: Result
@@ -38,11 +40,12 @@ class Comparison:
 
 
 def compare(a: Result, b: Result) -> Comparison:
-    """Raises UserError if the two were not tested on the same images and classes."""
+    """Compare two results. Raises UserError if they were not tested on the same images and classes."""
     for one, other in ((a.labels, b.labels), (a.classes["name"], b.classes["name"])):
         if len(one) != len(other) or (np.asarray(one) != np.asarray(other)).any():
             raise UserError(f"'{a.name}' and '{b.name}' have other test images: only the same ones can be compared")
-    shots = a.shots if a.shots == b.shots else [""] * len(a.shots)  # else `all` is the only group that means the same
+    # If the two group their classes differently, `all` is the only group that means the same in both.
+    shots = a.shots if a.shots == b.shots else [""] * len(a.shots)
     found = intervals.of_difference(b.predicted, a.predicted, a.labels, shots)
     first, second = (_by_seed(result, shots) for result in (a, b))
     rows = []
@@ -67,10 +70,16 @@ def compare(a: Result, b: Result) -> Comparison:
 
 
 def agreement(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Percent of images, classes counting alike: the same class predicted; both, only one or none right.
+    """How often two results agree: the mean over all pairs of a seed of each, with equal weight for every class.
 
-    a, b: int64 (seeds, n), labels int64 (n,). only_b - only_a is the difference of the accuracies. With two seeds or
-    more also within_a and within_b, how often two seeds of one agree.
+    Args:
+        a, b: predicted classes, int64 (seeds, n).
+        labels: int64 (n,).
+
+    Returns:
+        Percent of the images for which both predict the same class (`same`), both are right (`both`), only one is
+        (`only_a`, `only_b`; only_b - only_a is the difference of the accuracies) or none (`neither`). For a result with
+        two seeds or more also how often two of its own seeds predict the same class (`within_a`, `within_b`).
     """
     sizes = np.bincount(labels)
     share = 100 / (sizes[labels] * np.count_nonzero(sizes))
@@ -93,7 +102,7 @@ def agreement(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, flo
 
 
 def markdown(found: Comparison) -> str:
-    """What a person reads."""
+    """The comparison as text with tables in Markdown."""
     a, b, agree = found.a, found.b, found.agreement
     seeds = [f"{len(one.predicted)} seed{'s' if len(one.predicted) > 1 else ''}" for one in (a, b)]
     lines = [
@@ -108,9 +117,9 @@ def markdown(found: Comparison) -> str:
     if "seeds_low" in found.groups:
         lines[-1] += " 95%, seeds: Welch's t interval over seeds."
     else:
-        lines[-1] += " With one seed on a side, how much another would differ is not known."
+        lines[-1] += " Without two seeds of each, it is not known how much other seeds would differ."
     if not found.same_groups:
-        lines.append("The two call other classes many, medium and few: only all classes together are compared.")
+        lines.append("The two group their classes differently, so only all classes together are compared.")
     moved = found.classes.sort_values("difference", kind="stable")
     if len(moved) > 2 * MOVED:
         moved = pd.concat([moved.head(MOVED), moved.tail(MOVED)])

@@ -11,11 +11,11 @@ from stages.longtail.comparison.compare import Comparison
 from stages.longtail.files.artifacts import atomic
 
 COLOURS = {"many": "#4878a8", "medium": "#8a8a8a", "few": "#c44e52", "all": "#222222"}
-NAMED = 25  # classes; the names of more would not be legible
+NAMED = 25  # with more classes their names would not be legible and are left out
 
 
 def write(path: Path, found: Comparison) -> None:
-    """An svg. The same bytes for the same comparison."""
+    """Write the figure as svg; the same comparison gives the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 

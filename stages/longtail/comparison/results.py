@@ -1,4 +1,4 @@
-"""What is compared: the predictions of an experiment, of a git revision, of a paper's run or of any folder."""
+"""Finds the predictions of an experiment, of a git revision, of a paper's run or in any folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ FILES = ("predictions.npz", "per_class.csv")
 
 @dataclass(frozen=True)
 class Result:
-    """predicted int64 (seeds, n), labels int64 (n,); classes: columns class, name, count, shot, in order of class."""
+    """The predictions of one result.
+
+    predicted: int64 (seeds, n). labels: int64 (n,). classes: one row per class, in order of the labels, with the
+    columns class, name, count and shot.
+    """
 
     name: str
     predicted: np.ndarray
@@ -31,16 +35,16 @@ class Result:
 
 
 def find(name: str, reports: Path) -> Result:
-    """The result that a person names.
+    """Find a result by name.
 
     Args:
-        name: in this order, workspace, which is `reports`; a folder with predictions.npz and per_class.csv; a paper's
-            run, such as cifar10-exp-100-joint or procrustean/cifar10-exp-100-joint; or a DVC experiment or git
-            revision, of which `reports` is taken.
-        reports: folder of the current experiment, below which those of the papers lie.
+        name: the first of these that fits: `workspace`, which is the folder `reports`; a folder with predictions.npz
+            and per_class.csv; a paper's run, such as cifar10-exp-100-joint or procrustean/cifar10-exp-100-joint; a DVC
+            experiment or git revision, whose `reports` is read.
+        reports: folder of the current experiment; the papers' runs are below it.
 
     Raises:
-        UserError: nothing or more than one thing has this name, or what has it lacks predictions.
+        UserError: nothing has this name, several runs have it, or the predictions are missing.
     """
     folder = reports if name == "workspace" else Path(name)
     if folder.is_dir():
@@ -70,7 +74,7 @@ def _of_folder(name: str, folder: Path) -> Result:
 
 
 def _of_revision(name: str, reports: Path) -> Result:
-    """From git, where the small reports are: nothing is checked out."""
+    """The result in `reports` at a revision, read from git without checking anything out."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from scmrepo.exceptions import SCMError

@@ -1,4 +1,4 @@
-"""Classifiers on features. Each maps (b, features) to logits (b, classes)."""
+"""Heads: classifiers on features. Each maps float (b, features) to logits (b, classes)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Kind = Literal["linear", "cosine", "scaled", "scaled_bias", "ncm_cosine", "ncm_e
 
 
 class CosineHead(nn.Module):
-    """Cosine of the features and each class's weight vector, in [-1, 1]; LDAM scales it (Cao et al., section 5)."""
+    """The cosine between the features and each class's weight vector, in [-1, 1].
+
+    The LDAM loss multiplies it by its scale (Cao et al. 2019, section 5).
+    """
 
     def __init__(self, features: int, classes: int):
         super().__init__()
@@ -25,9 +28,9 @@ class CosineHead(nn.Module):
 
 
 class ScaledHead(nn.Module):
-    """LWS: logits f_j * (w_j . x) + b_j. The linear layer is frozen, the scales f (classes,) start at 1.
+    """LWS: logits f_j * (w_j . x) + b_j (`decoupling` section 4). The linear layer is frozen, the scales f start at 1.
 
-    bias: scale it as well, f_j * (w_j . x + b_j).
+    With `bias` the scales multiply the bias too: f_j * (w_j . x + b_j), as in the paper's public code.
     """
 
     def __init__(self, features: int, classes: int, bias: bool = False):
@@ -44,7 +47,8 @@ class ScaledHead(nn.Module):
 class NearestMeanHead(nn.Module):
     """Logits are similarities of the centred, L2-normalised features to the class means (`decoupling` section 4).
 
-    distance cosine: the cosine; euclidean: minus the squared distance, to means that are not normalised again.
+    For the distance `cosine` that is the cosine, for `euclidean` minus the squared distance. `euclidean` takes the
+    means as they are, without normalising them again.
     """
 
     def __init__(self, features: int, classes: int, distance: Distance):
@@ -86,7 +90,17 @@ def build(kind: Kind, features: int, classes: int) -> nn.Module:
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """The centre (features,) of all samples and, per class, the mean of its centred and L2-normalised samples."""
+    """The means of nearest-class-mean classification.
+
+    Args:
+        features: float (n, features).
+        labels: int64 (n,).
+        classes: number of classes.
+
+    Returns:
+        The mean of all samples, (features,), and for each class the mean of its samples after that mean was subtracted
+        and they were L2-normalised, (classes, features).
+    """
     centre = features.mean(0)
     unit = F.normalize(features - centre, dim=1)
     sums = torch.zeros(classes, features.shape[1], dtype=features.dtype, device=features.device)

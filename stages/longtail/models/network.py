@@ -1,4 +1,4 @@
-"""A network: groups of convolutions, a pooling, perhaps whitening, a head. Its architecture goes into checkpoints."""
+"""The network: groups of convolutions, pooling, optional whitening, a head. Checkpoints keep its architecture."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
 
 class Architecture(TypedDict):
-    """Plain values, from which the network of a checkpoint is built again."""
+    """Plain values from which a checkpoint's network is built again."""
 
     backbone: str
     width: int
     channels: int  # of the images
     classes: int
     head: heads.Kind
-    whitening: dict[str, float]  # what models.whitening.Whitening is made with; empty: none
-    bilateral: bool  # a second last block; the features are those of both, one after the other
-    auxiliary: dict[str, int]  # further linear heads, used in training alone: name and number of outputs
-    projection: NotRequired[int | None]  # outputs of a linear layer and a ReLU that make the features; None: none
-    projection_relu: NotRequired[bool]  # False: of the linear layer alone
-    crop: NotRequired[int | None]  # pixels a side of the images that it is given; None: whole ones
+    whitening: dict[str, float]  # arguments of models.whitening.Whitening; empty: no whitening
+    bilateral: bool  # there are two last blocks, and the features are those of both, concatenated
+    auxiliary: dict[str, int]  # further linear heads, used only in training: name and number of outputs
+    projection: NotRequired[int | None]  # outputs of a linear layer and a ReLU before the head; None: there are none
+    projection_relu: NotRequired[bool]  # False: the linear layer without the ReLU
+    crop: NotRequired[int | None]  # side in pixels of the window that the network sees; None: the whole image
 
 
 def family(backbone: str) -> ModuleType:
-    """The module that has the backbone's groups and their initialisation."""
+    """The module with the backbone's groups and their initialisation."""
     return resnet_cifar if backbone in resnet_cifar.BLOCKS else resnet_imagenet
 
 
 def features_size(architecture: Architecture) -> int:
-    """Channels of the features before the head."""
+    """Number of features that the head sees."""
     backbone = architecture["backbone"]
     channels = family(backbone).features(backbone, architecture["width"]) * (2 if architecture["bilateral"] else 1)
     return architecture.get("projection") or channels
@@ -50,7 +50,7 @@ class Network(nn.Module):
         backbone, width = architecture["backbone"], architecture["width"]
         self.groups: nn.ModuleList = family(backbone).groups(backbone, architecture["channels"], width)
         if architecture["bilateral"]:
-            self.second_block = copy.deepcopy(self.last_block)  # its weights are drawn anew by `create`
+            self.second_block = copy.deepcopy(self.last_block)  # `create` draws its weights anew
         if projection := architecture.get("projection"):
             rectified = [nn.ReLU(inplace=True)] if architecture.get("projection_relu", True) else []
             self.projection = nn.Sequential(nn.Linear(self.channels, projection), *rectified)
@@ -75,7 +75,16 @@ class Network(nn.Module):
         return self.groups[-1][-1]  # type: ignore[index]
 
     def features(self, x: Tensor, mix: Callable[[Tensor], Tensor] | None = None, after: int = 0) -> Tensor:
-        """Images (b, channels, side, side) to features (b, features_size). `mix` is applied after group `after`."""
+        """The features of a batch of images.
+
+        Args:
+            x: float32 images (b, channels, side, side).
+            mix: applied to the feature maps after group `after`, or to the images if `after` is 0.
+            after: number of a group, from 1.
+
+        Returns:
+            (b, features_size).
+        """
         if self.architecture["bilateral"]:
             shared = self.shared(x)
             pooled = [resnet_cifar.pool(block(shared)) for block in (self.last_block, self.second_block)]
@@ -90,7 +99,7 @@ class Network(nn.Module):
         return self._whiten(self._project(x) if self.architecture.get("projection") else x)
 
     def shared(self, x: Tensor) -> Tensor:
-        """All but the last block, for the two branches of a bilateral network."""
+        """The feature maps before the last block, which the two branches of a bilateral network share."""
         for group in self.groups[:-1]:
             x = group(x)
         return self.groups[-1][:-1](x)  # type: ignore[index]
@@ -105,7 +114,10 @@ class Network(nn.Module):
         return self.whitening(features) if self.architecture["whitening"] else features
 
     def logits(self, features: Tensor) -> Tensor:
-        """float32 whatever the precision: bf16 would tie classes, and a tie goes to the lower, larger one."""
+        """Logits (b, classes) in float32 whatever the precision.
+
+        In bf16 classes would tie, and a tie goes to the class with the lower number, which is the larger one.
+        """
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
 
@@ -114,7 +126,7 @@ class Network(nn.Module):
 
 
 def create(architecture: Architecture, seed: int) -> Network:
-    """A network initialised from `seed`, the same on every device: the draw is made on the CPU."""
+    """A network initialised from `seed`. It is drawn on the CPU and so the same for every device."""
     with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(architecture)
@@ -123,7 +135,10 @@ def create(architecture: Architecture, seed: int) -> Network:
 
 
 def new_head(network: Network, seed: int, kind: heads.Kind = "linear") -> None:
-    """Give the network a freshly initialised head, drawn from `seed` and from no other draw."""
+    """Give the network a freshly initialised head that depends on `seed` alone.
+
+    It is drawn from a number that `seed` gives, not from `seed` itself, from which the whole network was drawn.
+    """
     with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.manual_seed(int(torch.randint(2**31, ()).item()))
@@ -133,7 +148,10 @@ def new_head(network: Network, seed: int, kind: heads.Kind = "linear") -> None:
 
 
 def scale_head(network: Network, bias: bool = False) -> None:
-    """Put a scale of 1 on each class of the linear head (LWS), and on its bias; the logits stay what they were."""
+    """Make the linear head one of LWS, with a scale of 1 per class; the logits stay what they were.
+
+    bias: scale the bias too.
+    """
     with ONE_AT_A_TIME:
         head = heads.ScaledHead(network.features_size, network.architecture["classes"], bias)
     head.linear.load_state_dict(network.head.state_dict())
@@ -141,7 +159,14 @@ def scale_head(network: Network, bias: bool = False) -> None:
 
 
 def nearest_mean_head(network: Network, distance: heads.Distance, features: Tensor, labels: Tensor) -> None:
-    """Replace the head by the class means of `features` (n, features_size), float32, with `labels` (n,)."""
+    """Replace the head by one that compares features with class means.
+
+    Args:
+        network: changed in place.
+        distance: see heads.NearestMeanHead.
+        features: of the training images, float32 (n, features_size).
+        labels: of the training images, int64 (n,).
+    """
     head = heads.NearestMeanHead(network.features_size, network.architecture["classes"], distance).to(features.device)
     head.centre, head.means = heads.class_means(features, labels, network.architecture["classes"])
     _replace_head(network, "ncm_cosine" if distance == "cosine" else "ncm_euclidean", head)
@@ -153,7 +178,7 @@ def _replace_head(network: Network, kind: heads.Kind, head: nn.Module) -> None:
 
 
 def restore(architecture: Architecture, weights: dict[str, Any], device: torch.device) -> Network:
-    """The network of a checkpoint, on the device."""
+    """Build a checkpoint's network on the device."""
     with ONE_AT_A_TIME:
         network = Network(architecture)
     network.load_state_dict(weights)
@@ -161,5 +186,5 @@ def restore(architecture: Architecture, weights: dict[str, Any], device: torch.d
 
 
 def place(network: Network, device: torch.device) -> Network:
-    """On the device, in the layout in which both CPUs and GPUs convolve fastest."""
+    """Move the network to the device, in the memory layout in which CPUs and GPUs convolve fastest."""
     return network.to(device).to(memory_format=torch.channels_last)

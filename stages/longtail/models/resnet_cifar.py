@@ -1,4 +1,4 @@
-"""The ResNets of He et al. 2016 for 32x32 images, as groups of convolutions that a method can reach between."""
+"""The ResNets of He et al. 2016 for 32x32 images, as groups of convolutions between which a method can act."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56":
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a shortcut that has no weights (option A: stride, then zero channels on both sides)."""
+    """Two 3x3 convolutions and a shortcut without weights (option A: stride, then channels of zeros on both sides)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
@@ -30,12 +30,21 @@ class Block(nn.Module):
 
 
 def features(backbone: str, width: int) -> int:
-    """Channels that the last group gives."""
+    """Number of channels of the last group."""
     return 4 * width
 
 
 def groups(backbone: str, channels: int, width: int) -> nn.ModuleList:
-    """The four groups of convolutions; the last gives (b, 4 * width, side / 4, side / 4). `channels`: of the images."""
+    """Build the four groups of convolutions.
+
+    Args:
+        backbone: a key of BLOCKS.
+        channels: of the images.
+        width: channels of the first group.
+
+    Returns:
+        Modules that map (b, channels, side, side) to (b, 4 * width, side / 4, side / 4), one after the other.
+    """
     first = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
     result, before = [first], width
     for group in range(3):
@@ -49,12 +58,15 @@ def groups(backbone: str, channels: int, width: int) -> nn.ModuleList:
 
 
 def initialise(module: nn.Module) -> None:
-    """Kaiming-normal weights for convolutions and linear layers (fan-in, gain of a ReLU), as in the common code."""
+    """Draw Kaiming-normal weights (fan-in, gain of a ReLU) for convolutions and linear layers.
+
+    So does the public code of Cao et al. (2019), which most papers share.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
 
 
 def pool(features: Tensor) -> Tensor:
-    """Global average: (b, channels, h, w) to (b, channels), float32."""
+    """Global average pooling: (b, channels, h, w) to float32 (b, channels)."""
     return torch.flatten(F.adaptive_avg_pool2d(features.float(), 1), 1)

@@ -1,7 +1,7 @@
-"""The ResNets and ResNeXts of ImageNet from torchvision's blocks, and the ResNet-12 of few-shot learning.
+"""The ResNets and ResNeXts for ImageNet, made of torchvision's blocks, and the ResNet-12 of few-shot learning.
 
-They are groups of convolutions that a method can reach between: the first convolution with its pooling, then four
-groups of blocks; ResNet-12 has four blocks, a group each, and nothing before them.
+They are groups of convolutions between which a method can act: the first convolution with its pooling, then four
+groups of blocks. ResNet-12 has four groups of one block each and nothing before them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ BLOCKS = {
     "resnext152": (3, 8, 36, 3),
 }
 PLAIN = ("resnet10", "resnet18")
-# Channels of the blocks of ResNet-12 over those of its first one: 64, 160, 320, 640 in Lee et al. 2019.
+# Channels of each block of ResNet-12 over those of the first: 64, 160, 320, 640 in Lee et al. 2019.
 RESNET12 = (1, 2.5, 5, 10)
 
 
 def features(backbone: str, width: int) -> int:
-    """Channels that the last group gives."""
+    """Number of channels of the last group."""
     if backbone == "resnet12":
         return round(RESNET12[-1] * width)
     return 8 * width * (1 if backbone in PLAIN else 4)
 
 
 def groups(backbone: str, channels: int, width: int) -> nn.ModuleList:
-    """The groups of convolutions; the last gives (b, features, side / 32, side / 32), that of ResNet-12 side / 16."""
+    """Build the groups of convolutions.
+
+    Args:
+        backbone: a key of BLOCKS, or resnet12.
+        channels: of the images.
+        width: channels of the first group.
+
+    Returns:
+        Modules that map (b, channels, side, side) to (b, features, side / 32, side / 32), one after the other; those of
+        ResNet-12 to side / 16.
+    """
     if backbone == "resnet12":
         sizes = [round(ratio * width) for ratio in RESNET12]
         pairs = zip([channels, *sizes], sizes, strict=False)
@@ -85,7 +95,10 @@ class TripleBlock(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Kaiming-normal weights for convolutions (fan-out, gain of a ReLU), as in torchvision; linear layers as drawn."""
+    """Draw Kaiming-normal weights (fan-out, gain of a ReLU) for convolutions, as torchvision does.
+
+    Linear layers keep the weights that torch gave them.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class InverseSquareRoot(torch.autograd.Function):
     """The inverse square root V diag(l)^(-1/2) V' of a symmetric positive definite matrix V diag(l) V', (c, c).
 
-    Its gradient needs the divided differences of l^(-1/2), whose closed form never divides by the difference of two
-    eigenvalues: equal ones, as those of a singular covariance plus epsilon, are no trouble.
+    The gradient needs the divided differences of l^(-1/2). Their closed form never divides by the difference of two
+    eigenvalues, so that equal eigenvalues (a singular covariance plus epsilon has them) do no harm.
     """
 
     @staticmethod
@@ -31,19 +31,19 @@ class InverseSquareRoot(torch.autograd.Function):
 
 
 class Whitening(nn.Module):
-    """ZCA: centred features times the inverse square root of their covariance plus epsilon on its diagonal.
+    """ZCA: centred features times the inverse square root of their covariance, with epsilon added to its diagonal.
 
-    In training by the batch's mean and covariance (divided by its number of images; Eq. 13 prints the number of
-    channels, with which the result would not have the identity covariance that the text states); in evaluation by
-    running averages of both. Features (b, channels) in, the same out, float32.
+    Maps features (b, channels) to float32 features of the same shape. Training uses the mean and the covariance of the
+    batch, evaluation running averages of both. The covariance is divided by the number of images. Eq. 13 prints the
+    number of channels, with which the result would not have the identity covariance that the text states.
 
-    A batch that has no more images than channels has a singular covariance, and whitening it by a small epsilon makes
-    its images the corners of a simplex, every two of them equally far apart: the share of images whose nearest one is
-    of their class falls from 0.67 to 0.12 (trained CIFAR-10-LT features, 64 images and channels), but to 0.59 by an
-    epsilon of 0.1. Eq. 13 leaves epsilon open, there to prevent "a singular" covariance: such a batch is whitened by
-    `small_batch_epsilon`. The running average of epsilon makes evaluation what training was.
+    A batch with no more images than channels has a singular covariance. Whitened with a small epsilon, its images
+    become the corners of a simplex, all equally far apart: on trained CIFAR-10-LT features (64 images, 64 channels) the
+    share of images whose nearest neighbour is of their class falls from 0.67 to 0.12. With epsilon 0.1 it falls only to
+    0.59. Eq. 13 has epsilon to prevent a singular covariance and leaves its value open, so such batches get
+    `small_batch_epsilon`. Evaluation uses the running average of epsilon, to whiten as training did.
 
-    Computed in float64: in float32 an eigenvalue of a singular covariance plus epsilon can come out negative.
+    Computed in float64, since in float32 an eigenvalue of a singular covariance plus epsilon can come out negative.
     """
 
     mean: Tensor

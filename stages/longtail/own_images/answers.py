@@ -1,4 +1,4 @@
-"""What a trained network says of image files: read, prepared as its test images were, and classified."""
+"""Classifies image files with a trained network, prepared as its test images were."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from stages.longtail.runtime.devices import Compute
 from stages.longtail.sources import image_folders
 from stages.longtail.sources.pictures import Pictures
 
-TOGETHER = 256  # images read, then classified, then told: a folder of any size takes little memory
+TOGETHER = 256  # images are read and classified in groups of this size, so that any folder fits into memory
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How the download stage stored an image, and what it is normalised with.
+    """How `download` stored the test images, and what they are normalised with.
 
-    side: pixels; whole: see Pictures; channels: 3, or 1 where the network was trained on grey images; mean and std: a
-    value a channel.
+    side: in pixels. whole: see Pictures. channels: 3, or 1 if the network was trained on grey images. mean, std: one
+    value per channel.
     """
 
     side: int
@@ -39,7 +39,7 @@ class Preparation:
     std: list[float]
 
     def read(self, path: Path) -> np.ndarray:
-        """uint8 (side, side, channels). Raises UserError with the path of a file that is no image."""
+        """Read an image file: uint8 (side, side, channels). Raises UserError if it is no image."""
         if not path.exists():
             raise UserError(f"{path} does not exist")
         try:
@@ -55,7 +55,10 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one file. classes: from the most to the least likely; probabilities: theirs, or None where there are none."""
+    """The answer to one file: the classes from the most to the least likely, with their probabilities.
+
+    probabilities: None if the network's logits do not stand for any, see evaluation.probabilities.
+    """
 
     path: Path
     classes: list[str]
@@ -63,7 +66,7 @@ class Answer:
 
 
 def find(names: list[Path]) -> list[Path]:
-    """The files among `names`, and the images in the folders among them, at any depth, in the order of their names.
+    """The files among `names`, and all images in the folders among them, at any depth, sorted by name.
 
     Raises UserError for a folder without an image.
     """
@@ -83,15 +86,15 @@ def find(names: list[Path]) -> list[Path]:
 def classify(
     files: list[Path], preparation: Preparation, network: Network, names: list[str], scale: float, compute: Compute
 ) -> Iterator[Answer | UserError]:
-    """Of each file in order what the network answers, or why it could not be read.
+    """For each file in order yield what the network answers, or the reason why the file could not be read.
 
     Args:
         files: image files.
-        preparation: that of the test images.
+        preparation: how the test images were prepared.
         network: trained.
-        names: of the classes.
+        names: the classes' names, by label.
         scale: of the loss, see predict.logits.
-        compute: where and how to compute.
+        compute: the device and the precision.
     """
 
     def read(path: Path) -> np.ndarray | UserError:
@@ -108,7 +111,7 @@ def classify(
             images = [image for image in found if isinstance(image, np.ndarray)]
             answers: Iterator[torch.Tensor] = iter(())
             if images:
-                labels = np.zeros(len(images), np.int64)  # not known, and not looked at
+                labels = np.zeros(len(images), np.int64)  # unknown; nothing reads them
                 stored = Images(np.stack(images), labels, [], preparation.mean, preparation.std)
                 batches = Batches(stored, np.arange(len(images)), compute.device, crop=crop)
                 answers = iter(predict.logits(network, batches, compute, scale).float())
@@ -123,7 +126,7 @@ def classify(
 
 
 def line(answer: Answer, top: int) -> str:
-    """For people: the file, and its likeliest classes with their probabilities."""
+    """One line for people: the file and its `top` likeliest classes with their probabilities."""
     shown = answer.classes[:top]
     if answer.probabilities is not None:
         pairs = zip(shown, answer.probabilities, strict=False)
@@ -132,7 +135,7 @@ def line(answer: Answer, top: int) -> str:
 
 
 def table(answer: Answer, top: int) -> pd.DataFrame:
-    """For programs: columns file, rank, class, probability, a class a row."""
+    """Rows for programs, one per class, with the columns file, rank, class and probability."""
     rank = range(1, min(top, len(answer.classes)) + 1)
     shares = None if answer.probabilities is None else answer.probabilities[:top]
     columns = {"file": str(answer.path), "rank": rank, "class": answer.classes[:top], "probability": shares}

@@ -10,7 +10,7 @@ GROUPS = ("all", "many", "medium", "few")
 
 
 def per_class(matrix: np.ndarray) -> np.ndarray:
-    """Accuracy of each class in percent, float64 (classes,), from a confusion matrix."""
+    """Accuracy of each class in percent, float64 (classes,), from a confusion matrix whose rows are true classes."""
     return 100 * matrix.diagonal() / matrix.sum(1)
 
 

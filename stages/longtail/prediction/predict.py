@@ -1,4 +1,4 @@
-"""Predictions and features of a division, in batches, on the device."""
+"""Predictions, logits and features of a division, computed in batches on the device."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shared(work: Callable[[Batches], Tensor], images: Batches, compute: Compute)
 
 
 def _parts(images: Batches, compute: Compute, check: Callable[[], None] = lambda: None) -> Iterator[Tensor]:
-    """All images, not augmented, in order, a batch at a time. check: called with each, may raise to stop."""
+    """All images in order and without augmentation, batch by batch. check: called with each batch; may raise."""
     for part in images.parts(TEST_BATCH[compute.device.type]):
         check()
         yield part
@@ -43,7 +43,17 @@ def _parts(images: Batches, compute: Compute, check: Callable[[], None] = lambda
 
 @torch.no_grad()
 def predict(network: Network, images: Batches, compute: Compute, check: Callable[[], None] = lambda: None) -> Tensor:
-    """Predicted class of every image, not augmented, in evaluation mode: int64 (n,) on the device."""
+    """The predicted class of every image, without augmentation and in evaluation mode.
+
+    Args:
+        network: trained.
+        images: n of them.
+        compute: the device and the precision.
+        check: called before each batch; may raise to stop.
+
+    Returns:
+        int64 (n,), on the device.
+    """
     network.eval()
     with compute.autocast():
         return torch.cat([images.labels[:0], *(network(part).argmax(1) for part in _parts(images, compute, check))])
@@ -51,11 +61,19 @@ def predict(network: Network, images: Batches, compute: Compute, check: Callable
 
 @torch.no_grad()
 def logits(network: Network, images: Batches, compute: Compute, scale: float = 1.0) -> Tensor:
-    """Logits of every image, not augmented, in evaluation mode, less the largest of the image: float16 (n, classes).
+    """The logits of every image, without augmentation and in evaluation mode; each image's largest is subtracted.
 
-    Softmax does not see what is subtracted, and near 0 float16 is fine enough that no two classes of different float32
-    logits are tied at the top: the predicted class is that of `predict`. scale: by which the training loss multiplied
-    what the head gives, so that softmax of the result is what was trained.
+    The softmax does not change by that, and near 0 float16 is fine enough to keep the largest logit apart from the
+    next. So the largest is at the class that `predict` gives.
+
+    Args:
+        network: trained.
+        images: n of them.
+        compute: the device and the precision.
+        scale: by which the training loss multiplied the head's outputs; with it a softmax gives what was trained.
+
+    Returns:
+        float16 (n, classes), on the CPU.
     """
     network.eval()
     parts = []
@@ -68,7 +86,7 @@ def logits(network: Network, images: Batches, compute: Compute, scale: float = 1
 
 @torch.no_grad()
 def features(network: Network, images: Batches, compute: Compute) -> Tensor:
-    """Features of every image, not augmented, in evaluation mode: float32 (n, features) on the device."""
+    """The features of every image, without augmentation and in evaluation mode: float32 (n, features) on the device."""
     network.eval()
     with compute.autocast():
         none = torch.empty((0, network.features_size), device=compute.device)
@@ -76,6 +94,11 @@ def features(network: Network, images: Batches, compute: Compute) -> Tensor:
 
 
 def confusion(predictions: Tensor, labels: Tensor, classes: int) -> np.ndarray:
-    """int64 (classes, classes): rows are true classes, columns predicted ones."""
+    """The confusion matrix, int64 (classes, classes): rows are true classes, columns predicted ones.
+
+    Args:
+        predictions, labels: int64 (n,).
+        classes: number of classes.
+    """
     pairs = torch.bincount(labels * classes + predictions, minlength=classes * classes)
     return pairs.view(classes, classes).cpu().numpy()

@@ -23,7 +23,7 @@ class Protocol(Section):
 
     name: str
     backbone: Literal[OfCifar, OfImageNet]
-    width: Count  # channels of the first group of convolutions; in the papers 16 for CIFAR's networks, 64 for others
+    width: Count  # channels of the first group of convolutions; the papers have 16 for CIFAR's networks, 64 for others
     epochs: Count
     batch_size: Count
     lr: Positive
@@ -32,9 +32,9 @@ class Protocol(Section):
     schedule: Schedule
     augment: Augment
     pad: Annotated[int, Field(ge=0, le=64)]  # pixels of zero padding before the crop
-    crop: Count | None = None  # pixels a side that the network sees, at testing from the middle; null: the whole image
-    nesterov: bool = False  # momentum as Nesterov has it
-    drop_last: bool = False  # an epoch ends before a last, smaller batch
+    crop: Count | None = None  # side of the window that the network sees, the middle one in tests; null: whole images
+    nesterov: bool = False  # Nesterov momentum
+    drop_last: bool = False  # leave out an epoch's last batch if it is smaller than the others
     shards: Count = 1  # parts of a batch, each normalised by its own statistics: see training/shards.py
-    projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there is none
-    projection_relu: bool = True  # false: the linear layer alone
+    projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there are none
+    projection_relu: bool = True  # false: the linear layer without the ReLU

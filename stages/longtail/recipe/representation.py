@@ -1,4 +1,4 @@
-"""The section `representation` of the parameters: the axes of a recipe up to the epoch at which its method branches."""
+"""The section `representation` of the parameters: how a method trains up to the epoch at which it branches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ ClassKind = Literal["instance", "sqrt", "balanced", "reversed", "progressive"]
 
 
 class ClassSampler(Section):
-    """Draws a class with probability ~ n^q (`decoupling` Eq. 1, 2; `switching` Eq. 1), then an image of it."""
+    """Draws a class with a probability proportional to n^q, then an image of it.
+
+    q is 1 for instance, 1/2 for sqrt, 0 for balanced, -1 for reversed (`decoupling` Eq. 1, `switching` Eq. 1);
+    progressive goes from 1 to 0 over the training (`decoupling` Eq. 2).
+    """
 
     kind: ClassKind = "instance"
 
@@ -29,7 +33,7 @@ class ClassBalancedBatches(Section):
 
 
 class RelativelyBalancedBlocks(Section):
-    """`end_to_end` section 3.4: a batch comes from one block of classes, each with a least share. Table 6."""
+    """`end_to_end` section 3.4: a batch has classes of one block only, each with at least a certain share. Table 6."""
 
     kind: Literal["b3rs"] = "b3rs"
     blocks: Count = 1  # G
@@ -61,17 +65,23 @@ class CrossEntropy(Section):
 
 
 class Focal(Section):
+    """Focal loss (Lin et al. 2017): cross-entropy times (1 - p)^gamma."""
+
     kind: Literal["focal"] = "focal"
-    gamma: NonNegative = 1.0  # that of Cui et al. and Cao et al. for CIFAR
+    gamma: NonNegative = 1.0  # the value of Cui et al. and Cao et al. for CIFAR
 
 
 class LDAM(Section):
+    """LDAM (Cao et al. 2019): the logit of an image's class is lowered by a margin proportional to n^(-1/4)."""
+
     kind: Literal["ldam"] = "ldam"
     max_margin: Positive = 0.5
-    scale: Positive = 30.0
+    scale: Positive = 30.0  # the logits, cosines, are multiplied by it
 
 
 class LogitAdjusted(Section):
+    """Cross-entropy with tau * log(prior) added to the logits (Menon et al. 2021)."""
+
     kind: Literal["logit_adjusted"] = "logit_adjusted"
     tau: NonNegative = 1.0  # 1 is balanced softmax
 
@@ -80,7 +90,7 @@ class ClassDependentTemperatures(Section):
     """CDT (Ye et al. 2020): the training logit of class c is divided by (n_max / n_c)^gamma."""
 
     kind: Literal["cdt"] = "cdt"
-    gamma: NonNegative = 0.4  # of common code for CIFAR-10; 0.2 for CIFAR-100 and Tiny-ImageNet, 0.1 for iNaturalist
+    gamma: NonNegative = 0.4  # public code: 0.4 for CIFAR-10, 0.2 for CIFAR-100 and Tiny-ImageNet, 0.1 for iNaturalist
 
 
 Loss = Annotated[
@@ -93,11 +103,11 @@ class NoWeighting(Section):
 
 
 class EffectiveNumber(Section):
-    """Class weights (1 - beta) / (1 - beta^n) (Cui et al.), scaled to a mean of 1 over the classes."""
+    """Class weights (1 - beta) / (1 - beta^n) (Cui et al. 2019), scaled to a mean of 1 over the classes."""
 
     kind: Literal["effective_number"] = "effective_number"
     beta: Annotated[float, Field(ge=0, le=0.9999999)] = 0.9999
-    divide_by: Literal["count", "weights"] = "count"  # the batch's size, or its sum of weights as torch does
+    divide_by: Literal["count", "weights"] = "count"  # the batch's number of images, or its sum of weights as in torch
 
 
 Weighting = Annotated[NoWeighting | EffectiveNumber, Field(discriminator="kind"), SHORT]
@@ -111,6 +121,8 @@ Deviation = Literal["geometric", "arithmetic"]
 
 
 class MajorFeatureWeakening(Section):
+    """MFW (`procrustean` Algorithm 1): mixes feature maps in pairs, so that those of large classes get weaker."""
+
     kind: Literal["mfw"] = "mfw"
     group: Group = 2  # mix after this group of convolutions; 0: the input, 1: the first layer
     alpha: Positive = 2.0  # of Beta(alpha, alpha)
@@ -119,7 +131,7 @@ class MajorFeatureWeakening(Section):
 
 
 class Mixup(Section):
-    """mixup (Zhang et al. 2018); with several groups, of which each batch takes one, manifold mixup (Verma et al.)."""
+    """mixup (Zhang et al. 2018); with several groups, of which each batch takes one, manifold mixup (Verma 2019)."""
 
     kind: Literal["mixup"] = "mixup"
     alpha: Positive = 1.0  # of Beta(alpha, alpha)
@@ -148,7 +160,7 @@ class ZCA(Section):
 
     kind: Literal["zca"] = "zca"
     epsilon: Positive = 1e-5  # added to the covariance's diagonal
-    small_batch_epsilon: Positive = 0.1  # instead, where a batch has no more images than channels, if it is larger
+    small_batch_epsilon: Positive = 0.1  # if larger, used instead where a batch has no more images than channels
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # of the running mean and covariance
 
 
@@ -165,14 +177,14 @@ class NoAuxiliary(Section):
 
 
 class AuxiliaryTasks(Section):
-    """`balance` Eq. 2: a second head on batches of another sampler, and the rotation task, on one trunk."""
+    """`balance` Eq. 2: a second head, trained on batches of another sampler, and the rotation task share the trunk."""
 
     kind: Literal["tasks"] = "tasks"
     sampler: Sampler = ClassSampler(kind="instance")
     lambda1: NonNegative = 0.5  # weight of the main task's loss
     lambda2: NonNegative = 1.0  # of the second head's
     lambda3: NonNegative = 1.0  # of the rotation task's
-    rotation: Literal["none", "task", "augment"] = "none"  # augment: rotated images as more images of their class
+    rotation: Literal["none", "task", "augment"] = "none"  # augment: rotated images are more images of their class
 
     @property
     def streams(self) -> int:
@@ -184,7 +196,7 @@ class Bilateral(Section):
 
     kind: Literal["bilateral"] = "bilateral"
     sampler: Sampler = ClassSampler(kind="reversed")
-    total: Count | None = None  # T; null: the protocol's epochs, but 100 for 90 and 200 for 180, as its authors' code
+    total: Count | None = None  # T; null: the protocol's epochs, but 100 for 90 and 200 for 180 (the authors' code)
 
     @property
     def streams(self) -> int:

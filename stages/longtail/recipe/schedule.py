@@ -1,4 +1,4 @@
-"""The learning rate of an epoch, from the epoch alone; and the epoch at which a method branches."""
+"""Schedules: the learning rate of each epoch, and the epoch at which a method branches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Constant(Section):
 class MultiStep(Section):
     kind: Literal["multistep"] = "multistep"
     warmup: Natural
-    milestones: Items[Count]  # epochs completed when the rate is multiplied by gamma
+    milestones: Items[Count]  # after so many epochs the rate is multiplied by gamma
     gamma: Positive
 
 
@@ -34,15 +34,21 @@ Schedule = Annotated[Constant | MultiStep | Cosine, Field(discriminator="kind"),
 class Branch(Section):
     """The epoch at which `classify` takes over from `represent`."""
 
-    at: Literal["start", "last_milestone", "deferred", "end"]  # deferred: 80% of the epochs (Cao et al.)
-    plus: Natural  # epochs after it
+    at: Literal["start", "last_milestone", "deferred", "end"]  # deferred: after 80% of the epochs (Cao et al. 2019)
+    plus: Natural  # so many epochs later
 
 
 def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> float:
-    """Rate during `epoch` (0 is the first) of `epochs`.
+    """The learning rate during an epoch.
 
-    Linear warm-up gives the k-th of `warmup` epochs k / warmup of the base rate (Cao et al.'s code). A milestone m
-    means that the first m epochs run before the decay. The cosine reaches 0 after the last epoch, not in it.
+    Linear warm-up gives the k-th of `warmup` epochs k / warmup of the base rate (public code of Cao et al. 2019). The
+    first m epochs run before the decay at a milestone m. The cosine reaches 0 after the last epoch, not in it.
+
+    Args:
+        schedule: of the protocol.
+        base: the rate before any decay.
+        epoch: from 0.
+        epochs: of the whole training.
     """
     if epoch < schedule.warmup:
         return base * (epoch + 1) / schedule.warmup
@@ -59,7 +65,7 @@ def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> f
 
 
 def never_reached(schedule: Schedule, epochs: int) -> str:
-    """A note if milestones lie beyond the last of `epochs`, so that the rate never falls there; '' if none does."""
+    """A note if milestones lie beyond the last epoch, where the rate never falls; '' if none does."""
     beyond = [milestone for milestone in getattr(schedule, "milestones", ()) if milestone >= epochs]
     if not beyond:
         return ""
@@ -68,10 +74,16 @@ def never_reached(schedule: Schedule, epochs: int) -> str:
 
 
 def branch_epoch(schedule: Schedule, epochs: int, branch: Branch) -> int:
-    """Number of epochs that `represent` trains before `classify` takes over.
+    """How many epochs `represent` trains before `classify` takes over.
 
-    It may lie beyond the protocol's `epochs`, whose last rate then goes on. Raises UserError if the branch is at the
-    last milestone of a schedule that has none.
+    It may be more than the protocol's epochs; the last rate then goes on.
+
+    Args:
+        schedule, epochs: of the protocol.
+        branch: where the method branches.
+
+    Raises:
+        UserError: the branch is at the last milestone of a schedule that has none.
     """
     match branch.at:
         case "start":
