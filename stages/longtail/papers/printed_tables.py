@@ -105,7 +105,22 @@ def caption(cells: pd.DataFrame) -> str:
         lines.append(f"Protocol {protocols}; seeds a cell: {counts}; {len(run)} of {len(runnable)} cells were run.")
     elif len(runnable):
         lines.append(f"Protocol {protocols}; none of its {len(runnable)} cells was run yet.")
+    if (run.measure == "bias2").any():
+        lines.append(_of_accuracy(run))
     return "\n\n".join(lines)
+
+
+def _of_accuracy(run: pd.DataFrame) -> str:
+    """`switching` Table 9: what its printed bias2 is made of, beside it. run: cells that were run, fractions."""
+    parts = []
+    for row, mine in run.groupby("row", sort=False):
+        by_measure = mine[mine.group == "all"].set_index("measure")
+        accuracy, printed = by_measure["last"]["top1"], by_measure.value["bias2"]
+        parts.append(f"{row} {rounding.text((1 - accuracy) ** 2, 3)} ({rounding.text(printed, 3)})")
+    return (
+        "The printed bias2 is (1 - accuracy)^2 in every row, which is no bias of several runs. That of the reproduced "
+        f"accuracy (printed bias2): {'; '.join(parts)}."
+    )
 
 
 def tidy(cells: pd.DataFrame) -> pd.DataFrame:

@@ -86,3 +86,12 @@ def test_the_csv_has_the_interval_where_a_run_has_one_and_latex_stays_narrow(
         assert frame.loc[0, ["last", "last_low", "last_high"]].tolist() == [70.84, 70.04, 71.55]
     assert "selected" not in frame
     assert "70.8 (71.1, -0.3)" in (tmp_path / "table1.tex").read_text()
+
+
+def test_the_caption_of_table_9_has_what_its_printed_bias_is() -> None:
+    """`switching`: (1 - accuracy)^2, here 0.22 ** 2; of the row that was run alone."""
+    accuracy = {"row": "IB", "value": 0.779, "last": 0.78, "seeds": 10}
+    bias = {"row": "IB", "measure": "bias2", "value": 0.049, "last": 0.12, "seeds": 10}
+    cells = table(accuracy, bias, {"row": "BBN", "measure": "bias2", "value": 0.032})
+    assert printed_tables.caption(cells).endswith("(printed bias2): IB 0.048 (0.049).")
+    assert "bias2" not in printed_tables.caption(cells[:1])
