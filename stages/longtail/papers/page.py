@@ -12,7 +12,7 @@ from stages.longtail.papers import published, requested_runs, results, scoreboar
 
 
 def write(paper: str, cells: pd.DataFrame, folder: Path, ledger: Path) -> None:
-    """about.md is written by hand: the reference, and what the tables claim."""
+    """about.md is written by hand: reference, verdict, claims, what reproduces, what was easy and what hard."""
     about = (folder / "about.md").read_text().rstrip()
     parts = [about, "## What came out", outcome(cells), "## Tables", _tables(cells)]
     if varied := variants(cells, folder):
