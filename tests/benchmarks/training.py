@@ -36,7 +36,7 @@ from stages.longtail.splits.split import Split
 from stages.longtail.training import parallel_seeds
 from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
-from tests.benchmarks import plain, whole
+from tests.benchmarks import epochs, plain, whole
 
 
 @dataclass(frozen=True)
@@ -231,11 +231,19 @@ def main() -> None:
     parser.add_argument(
         "--no-compile", action="store_true", help="leave out torch.compile, most of whose time is start"
     )
+    parser.add_argument(
+        "--epochs-only", action="store_true", help="only the whole epochs with their tests, batch by batch size"
+    )
     args = parser.parse_args()
     images, rows = read()
     device = devices.resolve(Runtime(device="auto", precision="fp32", threads=None, test_every=1)).device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}")
+    for batch_size in args.batch:
+        table = epochs.measure(engine, network.create(ARCHITECTURE, 0), images, rows, batch_size, args.rounds)
+        print(table.to_string(index=False))
+    if args.epochs_only:
+        return
     results = [
         row
         for batch_size in args.batch
@@ -246,14 +254,14 @@ def main() -> None:
     more_images, more_seeds = growth(images, rows, args.rounds)
     print(f"an epoch of 4 times the images takes {more_images:.2f} times as long, 4 seeds in turn {more_seeds:.2f}")
     if whole.at_hand():
-        epochs, precision = (200, "bf16") if device.type == "cuda" else (2, "fp32")
+        number, precision = (200, "bf16") if device.type == "cuda" else (2, "fp32")
         print(
             f"represent, {precision}: {whole.start_up(precision):.1f} s from the command to the end of the first step"
         )
-        took = whole.represent(epochs, precision)
+        took = whole.represent(number, precision)
         what = "its device's" if took["cuda"] else "main"
         print(
-            f"represent, {epochs} epochs of CIFAR-10-LT with their tests, {precision}: {took['seconds']} s, "
+            f"represent, {number} epochs of CIFAR-10-LT with their tests, {precision}: {took['seconds']} s, "
             f"{took['peak_memory_gib']} GiB of {what} memory"
         )
 
