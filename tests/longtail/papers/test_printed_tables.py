@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ NAN = float("nan")
 RUN = {"last": 70.84, "best": 71.29, "last_low": 70.04, "last_high": 71.55, "seeds": 1}
 
 
-def table(*numbers: dict[str, float]) -> pd.DataFrame:
+def table(*numbers: dict[str, Any]) -> pd.DataFrame:
     """A row of a table for each; {} was not run."""
     fixed = {
         "table": 1,
