@@ -13,11 +13,12 @@ from typing import Any
 
 from stages.longtail.cluster import attempts
 from stages.longtail.cluster.attempts import Attempt
-from stages.longtail.console.errors import UserError
+from stages.longtail.console.errors import STOPS, UserError
 from stages.longtail.papers import jobs
 from stages.longtail.papers.jobs import HERE, Job
 
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)  # of a stage that was told to
+# The exit codes of a stage that was told to stop, the negative ones before it could say so.
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, *(-stop for stop in STOPS))
 
 
 class Stopped(Exception):
