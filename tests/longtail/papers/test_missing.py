@@ -10,7 +10,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stages.longtail.papers import missing, plan, requested_runs
+from stages.longtail.configuration.composition import compose
+from stages.longtail.papers import launching, missing, plan, requested_runs
 from stages.longtail.papers.requested_runs import Request
 
 IMAGES = 13_996  # CIFAR-10-LT at ratio 50
@@ -70,3 +71,15 @@ def test_variants_have_names_that_are_safe_and_tell_them_apart(folder: Path) -> 
     requested_runs.enter(folder, [Request(other, (0,), LWS, ("representation.mixing=mixup",))], ROOT / "conf")
     content = yaml.safe_load((folder / "params.yaml").read_text())
     assert content["runs"][other]["of"] == other and set(content["represent"]) == {CRT, other}
+
+
+def test_a_run_can_be_asked_for_in_fp32_as_a_variant_with_a_representation_of_its_own(folder: Path) -> None:
+    """Where the processor has no bf16, in which all runs of the papers are."""
+    requests = launching.wanted(folder, [CRT], [0], ["runtime.precision=fp32"])
+    requested_runs.enter(folder, requests, ROOT / "conf")
+    name = f"{CRT}+precision=fp32"
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    for kind in ("runs", "represent"):
+        sections = compose(content[kind][name]["compose"].split(), ROOT / "conf")
+        assert (sections["runtime"]["precision"], sections["seeds"]) == ("fp32", [0])
+    assert content["runs"][name]["of"] == name and content["runs"][name]["varies"] == CRT
