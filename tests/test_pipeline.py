@@ -127,6 +127,16 @@ def test_second_repro_does_nothing(clone: Path) -> None:
     assert ran(call(clone, "dvc", "repro")) == set()
 
 
+def test_an_experiment_starts_from_conf_and_repro_from_what_was_edited(clone: Path) -> None:
+    """As the README and docs/faq.md say: what was changed by hand lasts until the next `dvc exp run`."""
+    path = clone / "params.yaml"
+    committed = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(committed | {"seeds": [1]}))
+    assert {"represent", "classify", "evaluate"} <= ran(call(clone, "dvc", "repro", "--dry"))
+    assert ran(call(clone, "dvc", "exp", "run", "-S", "method=joint")) == set()
+    assert yaml.safe_load(path.read_text()) == committed
+
+
 # The papers' lines grow with what is recorded: a line a run, two a run that has a printed number, a line a stage.
 RECORDED = len(list(ROOT.glob("reports/papers/*/metrics/*/metrics.json")))
 STAGES = sum(len(yaml.safe_load(path.read_text())["stages"]) for path in ROOT.glob("reports/papers/**/dvc.lock"))

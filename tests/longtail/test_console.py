@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Workplace
 
+from stages.longtail.console.suggestions import suggest
+
 
 def test_a_stage_goes_on_when_nobody_reads_its_output(workplace: Workplace) -> None:
     reader, writer = os.pipe()
@@ -57,3 +59,13 @@ def test_a_name_that_the_terminal_cannot_show_is_printed_as_an_escape(workplace:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "K\\xe4fer\n"), done.stderr
+
+
+def test_a_word_that_is_near_to_none_of_many_gets_a_line_that_can_be_read() -> None:
+    runs = [f"run-{number}" for number in range(100)]
+    few = "run-0, run-1, run-2, run-3, run-4"
+    listing = "python -m stages.launch switching --list"
+    assert suggest("zebra", [*runs, *runs], listing) == f" (known: {few} and 95 more: {listing} lists them)"
+    assert suggest("zebra", runs) == f" (known: {few} and 95 more)"
+    assert suggest("zebra", runs[:5]) == f" (known: {few})"
+    assert suggest("run_7", runs, listing) == ": did you mean 'run-7'?"

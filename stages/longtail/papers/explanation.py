@@ -70,7 +70,7 @@ def explain(method: str, conf: Path, folder: Path) -> str:
     """
     known = methods.names(conf)
     if method not in known:
-        raise UserError(f"no method is called '{method}'{suggest(method, known)}")
+        raise UserError(f"no method is called '{method}'{suggest(method, known, 'python -m stages.methods')}")
     cells = published.read_all(folder, conf)
     cells = cells[cells.method == method]
     papers = papers_of(method, cells, conf, folder)

@@ -76,7 +76,8 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
     for name in names:
         matching = fnmatch.filter(known, name) if set(name) & set("*?") else [name]
         if not matching or matching[0] not in known:
-            raise UserError(f"{folder.name} has no run '{name}'{suggest(name, known)}")
+            listing = f"python -m stages.launch {folder.name} --list"
+            raise UserError(f"{folder.name} has no run '{name}'{suggest(name, known, listing)}")
         for run in matching:
             base = there.get(run) or Request(run, tuple(plan.seeds_of(planned[run]["compose"].split())))
             request = base

@@ -33,7 +33,8 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
         if name not in requests:
             planned = plan.read(papers / paper)
             if name not in planned:
-                raise UserError(f"{paper} has no run '{name}'{suggest(name, [*requests, *planned])}")
+                every = suggest(name, [*requests, *planned], f"python -m stages.launch {paper} --list")
+                raise UserError(f"{paper} has no run '{name}'{every}")
             raise UserError(f"{name} was not asked for: python -m stages.launch {paper} {name} --only-enter enters it")
     names = runs or [name for name in requests if not (papers / paper / "metrics" / name / "metrics.json").is_file()]
     if not names:
