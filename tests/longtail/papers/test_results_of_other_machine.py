@@ -42,9 +42,9 @@ def back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("conf", "tests"):
         Path(name).symlink_to(ROOT / name)
     for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
-        for place in ("reports/papers", "reports/papers/procrustean"):
-            Path(place).mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / place / name, place)
+        for below in ("reports/papers", "reports/papers/procrustean"):
+            Path(below).mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / below / name, below)
     for run in (ROOT / METRICS).glob("*/"):
         shutil.copytree(run, METRICS / run.name)
     folder, papers = Path("trip"), cells.PAPERS
