@@ -1,4 +1,4 @@
-"""Draw a paper's own analyses: each figure of it as a csv and an svg, from what its runs left.
+"""Draw the figures of a paper's own analyses from what its runs left, each as a csv and an svg.
 
 python -m stages.analyse PAPER [RUN...]
 
@@ -7,7 +7,7 @@ Reads   REPORTS/papers/<paper>/params.yaml and metrics/ of the runs that are in 
 Writes  REPORTS/papers/<paper>/analyses/<figure>-<subset>.csv and .svg, README.md
 RUN is a run of the paper, such as cifar10-exp-100-joint, or of another, such as procrustean/cifar10-exp-100-joint;
 without any, all runs of the paper with results. With --experiment it draws the current experiment of the main pipeline
-into REPORTS/analyses/<paper>/ instead. Rows of other runs that stand in a csv already stay in it.
+into REPORTS/analyses/<paper>/ instead. Rows of other runs that a csv already has stay in it.
 """
 
 from __future__ import annotations

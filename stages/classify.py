@@ -1,4 +1,4 @@
-"""All after the branch: go on with another sampler, re-train the head, rescale it, replace it, or change nothing.
+"""Do what follows the branch: train on, perhaps with another sampler, or re-train, rescale or replace the head.
 
 Reads   the sections `protocol`, `representation`, `classifier`, `seeds` and `runtime` of the parameters
         REPRESENTATION/checkpoint.pt
@@ -7,7 +7,7 @@ Writes  OUT/checkpoint.pt  the final network of every seed
         OUT/manifest.json  recipe, versions, machine, speed; or MANIFEST
         OUT/history.csv    all epochs, those of the representation first
 
-Where protocol.shards and the machine's GPUs are several, a process for each shares the work: see runtime/processes.py.
+With protocol.shards above 1 and several GPUs, one process per GPU shares the work: see runtime/processes.py.
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
 """
 

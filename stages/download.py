@@ -1,4 +1,4 @@
-"""Fetch a data set and keep it as arrays, or, of large images, as their files in one.
+"""Fetch a data set and store it as arrays, or large images as one file that holds their files.
 
 Reads   the section `dataset` of the parameters; the source named there (see conf/dataset/)
 Writes  OUT/train_images.npy, OUT/test_images.npy  uint8 (n, side, side, channels)

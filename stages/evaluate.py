@@ -1,9 +1,9 @@
-"""Test the final networks.
+"""Measure the final networks on the test images.
 
 Reads   the sections `seeds`, `runtime`, `representation` and `classifier` of the parameters, the last two for the scale
         of LDAM's cosines; CLASSIFIER/checkpoint.pt, CLASSIFIER/history.csv
         RAW/test_images.npy, RAW/test_labels.npy, RAW/meta.json, SPLITS/classes.csv
-Writes  CLASSIFIER/logits.npz  of every seed and test image, from which all of the following comes
+Writes  CLASSIFIER/logits.npz  the logits of every seed and test image, from which all that follows is computed
         OUT/predictions.npz    the predicted class of every test image, and the labels
         OUT/metrics.json   acc and top5 of the last epoch, best of the best test epoch, their std over seeds, percent;
                            with split.holdout also selected, of the epoch that is best on held-out training images;
@@ -12,7 +12,7 @@ Writes  CLASSIFIER/logits.npz  of every seed and test image, from which all of t
         OUT/per_class.csv  rank, class, name, count, shot, accuracy and its std; rank 1 has the most training images;
                            with runtime.regularity also f_norm and irregularity
         OUT/shots.csv      group, accuracy
-        OUT/confusion.csv  actual, predicted, an image and seed a row
+        OUT/confusion.csv  actual, predicted; one row per test image and seed
         OUT/history.csv    seed, part, epoch, learning rate, loss, accuracies
 """
 

@@ -1,4 +1,4 @@
-"""Ask for runs of a paper, and run them.
+"""Request runs of a paper, and run them.
 
     python -m stages.launch switching --list                       the names of all runs, and what is done
     python -m stages.launch switching cifar10-exp-50-crt           enter a run, run it, write the tables again
@@ -7,7 +7,7 @@
     python -m stages.launch --update                               after a change of conf/ or of a published.csv
 
 A run is entered into reports/papers/<paper>/params.yaml, from which DVC makes its stages, and run by
-`dvc --cd reports/papers repro`. --set asks for a variant of a run, which no table has but the paper's page shows.
+`dvc --cd reports/papers repro`. --set requests a variant of a run: no table has it, but the paper's page shows it.
 
 Many runs at once, on the GPUs of this machine or on a cluster (docs/scale.md):
 

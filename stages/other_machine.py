@@ -2,11 +2,12 @@
 
     python -m stages.launch switching RUN ... --only-enter
     python -m stages.other_machine send FOLDER --paper switching [RUN ...]
-    bash FOLDER/run.sh        # there, in the repository's root, wherever FOLDER lies; it then holds the small results
+    bash FOLDER/run.sh        # on the other machine, in the repository's root; then bring FOLDER back
     python -m stages.other_machine take FOLDER
 
-`take` puts metrics, classes and histories in their places and enters into dvc.lock the checksums that the large files
-had on the other machine. What is not of the recipe that is in force here is refused, and nothing is changed.
+`take` puts metrics, accuracies by class and histories in their places, and enters into dvc.lock the checksums that the
+large files had on the other machine. If a result is not of the recipe that is in force here, it says so and changes
+nothing.
 """
 
 from __future__ import annotations

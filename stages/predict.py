@@ -6,8 +6,8 @@
 Reads   the sections `dataset`, `seeds`, `runtime`, `representation` and `classifier` of the parameters
         CLASSIFIER/checkpoint.pt, RAW/meta.json
 Writes  nothing: the likeliest classes and their probabilities, or csv, go to the screen
-Images are files, or folders in which images are looked for at any depth. They are prepared as the test images were. A
-file that is no image is a line on stderr; the others are classified, and the exit code is 1 at the end.
+Name image files, or folders, which are searched at any depth. Images are prepared as the test images were. A file that
+is not an image gives a line on stderr and, in the end, exit code 1; the others are classified all the same.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Train the representation, up to the epoch at which the method branches.
+"""Train the representation: the network up to the epoch at which the method branches.
 
 Reads   the sections `protocol`, `representation`, `seeds` and `runtime` of the parameters
         RAW/*_images.npy, RAW/*_labels.npy, RAW/meta.json, SPLITS/kept.npy, SPLITS/held.npy, SPLITS/classes.csv
 Writes  OUT/checkpoint.pt  the network and its momentum of every seed
         OUT/manifest.json  recipe, versions, machine, speed; or MANIFEST
-        OUT/history.csv    an epoch a row: learning rate, loss, accuracies; it grows while it trains
+        OUT/history.csv    one row per epoch: learning rate, loss, accuracies; it grows during training
 
-Where protocol.shards and the machine's GPUs are several, a process for each shares the work: see runtime/processes.py.
+With protocol.shards above 1 and several GPUs, one process per GPU shares the work: see runtime/processes.py.
 An interrupted run goes on from the last finished epoch, kept in .scratch/.
 """
 

@@ -5,7 +5,7 @@ Reads   all sections of the parameters; CONF/, to see where they leave the prese
 Writes  REPORTS/table.md
 With --papers, or --paper NAME for one, it reads plan.yaml, about.md and metrics/ in REPORTS/papers/<paper>/, and writes
         table<N>.md, .tex and .csv and README.md there; REPORTS/papers/README.md, its figure and BOARD.md
-With --missing it writes nothing but lists the runs without results, of one paper or all, the cheapest gain first. With
+With --missing it writes no file. It lists the runs without results, of one paper or all, cheapest gain first. With
 --check [REV] it exits with 1 if a cell that was within its tolerance at the git revision REV (HEAD) no longer is.
 """
 

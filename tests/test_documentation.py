@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from stages.longtail.configuration.composition import compose
 from stages.longtail.evaluation import intervals, rounding
 from stages.longtail.papers import published
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "stages/README.md", "tests/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 CARRIED_OUT = "add-a-method.md"  # by tests/test_add_a_method.py
 PROGRAMS = ("dvc ", "make", "python -m ", "pytest")
 # Words of a command that stand for a person's own, and what to try instead.
@@ -156,3 +158,10 @@ def test_links_between_pages_hold() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_package_of_the_code_stands_in_its_table_in_the_order_of_imports() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "stages/README.md").read_text(), re.M)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [one["layers"] for one in contracts if one.get("containers") == ["stages.longtail"]]
+    assert listed == layers

@@ -137,7 +137,14 @@ def test_an_experiment_starts_from_conf_and_repro_from_what_was_edited(clone: Pa
     assert yaml.safe_load(path.read_text()) == committed
 
 
-# The papers' lines grow with what is recorded: a line a run, two a run that has a printed number, a line a stage.
+@pytest.fixture(scope="module")
+def compared(clone: Path) -> Path:
+    """The clone with the revision `published`."""
+    call(clone, sys.executable, "-m", "stages.longtail.papers.published_revision")
+    return clone
+
+
+# The papers' output grows with what is recorded: one line per run, two per run with a printed number, one per stage.
 RECORDED = len(list(ROOT.glob("reports/papers/*/metrics/*/metrics.json")))
 STAGES = sum(len(yaml.safe_load(path.read_text())["stages"]) for path in ROOT.glob("reports/papers/**/dvc.lock"))
 
@@ -158,10 +165,9 @@ STAGES = sum(len(yaml.safe_load(path.read_text())["stages"]) for path in ROOT.gl
         (("--cd", "reports/papers", "repro", "-P", "--allow-missing", "--dry"), STAGES + 3),
     ],
 )
-def test_everyday_commands_are_about_what_was_asked(clone: Path, command: tuple[str, ...], lines: int) -> None:
+def test_everyday_commands_are_about_what_was_asked(compared: Path, command: tuple[str, ...], lines: int) -> None:
     """No flood from the papers: at most so many lines (of the papers' runs that are recorded), and no warning."""
-    call(clone, sys.executable, "-m", "stages.longtail.papers.published_revision")
-    done = subprocess.run(("dvc", *command), cwd=clone, env=ENV, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(("dvc", *command), cwd=compared, env=ENV, capture_output=True, text=True, timeout=240)
     quiet = "--quiet" in command  # of the papers' stages the data are not here
     assert done.returncode == (1 if quiet else 0) and not done.stderr, done.stderr
     assert len(done.stdout.splitlines()) <= lines, done.stdout
