@@ -17,7 +17,8 @@ from stages.longtail.files.artifacts import read_json, write_json
 from stages.longtail.papers.jobs import STAGES, Job
 
 STOPS = 10_000  # times that one job may run into its time limit: each goes on where the last one stopped
-PATIENCE = 60  # seconds in which a stage that was told to stop writes its checkpoint, and SLURM's signal arrives
+PATIENCE = 60  # seconds in which a stage that was told to stop writes its checkpoint
+GRACE = 600  # seconds that SLURM may leave a job between the signal that it has to go and its end
 
 
 @dataclass
@@ -32,7 +33,9 @@ class Work:
         try:
             carry_out(self.folder, self.name, _place(), {}, self._begun)
         except Stopped:
-            time.sleep(PATIENCE)  # the signal comes to submitit in this process, too, which goes on from there
+            # By the signal at which submitit, in this process, puts the job back into the queue; or by one before SLURM
+            # ends the job, which it then puts back itself unless it was cancelled: not a job that has ended before.
+            time.sleep(GRACE)
             raise UserError(f"{self.name}: a signal that is not SLURM's stopped its stage") from None
 
     def _begun(self, process: subprocess.Popen[bytes]) -> None:
@@ -91,15 +94,14 @@ def submit(folder: Path, paper: str, todo: list[Job], at_once: int, options: dic
         members = [job for job in todo if job.wave == wave]
         stage = STAGES[members[0].kind]
         after = before | {_array(ids[need]) for job in members for need in job.needs if need in busy}
-        more = {
-            key: value for key, value in options.items() if members[0].trains or not ("gpu" in key or key == "gres")
-        }
+        others = {"time"} if members[0].trains else {"time", "gres", *(key for key in options if "gpu" in key)}
+        given = {key: value for key, value in options.items() if key not in others}
         executor = SlurmExecutor(files, max_num_timeout=STOPS)
         executor.update_parameters(
             job_name=f"{paper}-{stage}",
             time=minutes,
             array_parallelism=at_once,
-            additional_parameters=more,
+            additional_parameters={"requeue": True, **given},
             **({"dependency": f"afterany:{':'.join(sorted(after))}"} if after else {}),
         )
         try:
