@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +16,32 @@ import pytest
 import together
 import torch
 import yaml
-from conftest import composed
+from conftest import Workplace, composed, tiny
 from inprocess import CLASSIFIER, REPRESENTATION, ok
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("protocol.epochs=4", "protocol.width=4", "protocol.schedule.milestones=[2]")
-BRANCH = "representation.branch={at: last_milestone, plus: 0}"
-# Folder names, overrides and shards. One of each objective, of each way of mixing and of what is done without training.
+EARLY = "representation.branch={at: start, plus: 2}"
+RETRAIN = "classifier.epochs=2"
+# Of each objective, of each way of mixing, and of what is done without training, one: shards and overrides.
 RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     "joint": (2, ("method=joint",)),
-    "crt": (2, ("method=crt", "classifier.epochs=2")),
+    "a last batch of one image": (2, ("method=joint", "protocol.batch_size=101")),
+    "more shards than processes": (4, ("method=joint",)),
+    "switching": (2, ("method=switching", EARLY)),
+    "crt": (2, ("method=crt", RETRAIN)),
+    "lws": (2, ("method=lws", RETRAIN)),
+    "ncm": (2, ("method=ncm", "runtime.regularity=true", "runtime.observe=[loss]")),
+    "tau_heldout": (2, ("method=tau_heldout", "split.holdout=2")),
+    "ldam_drw": (2, ("method=ldam_drw", EARLY)),
+    "mfw": (2, ("method=mfw",)),
+    "mixup": (2, ("method=mixup",)),
+    "cbs_rrs_rotation": (2, ("method=cbs_rrs_rotation",)),
+    "bbn": (2, ("method=bbn",)),
+    "bet_cw": (2, ("method=bet_cw",)),
 }
+CLOSE = 1e-4  # of weights after 4 epochs, where more than two parts are added up in another order
 
 
 def params(shards: int, *overrides: str) -> dict[str, Any]:
@@ -82,4 +102,105 @@ def test_two_processes_train_what_one_trains_to_the_last_bit(
     monkeypatch.setattr(os, "fsync", lambda _: None)
     alone(name, split_digits)
     for path in (REPRESENTATION, CLASSIFIER):
-        assert same(state(pair(name) / path), state(path)), path
+        theirs, mine = state(pair(name) / path), state(path)
+        if RUNS[name][0] == 2:
+            assert same(theirs, mine), path
+        for layer, weight in mine["network"].items():
+            assert torch.allclose(theirs["network"][layer].float(), weight.float(), atol=CLOSE), layer
+
+
+def two(**changes: Any) -> dict[str, Any]:
+    """Shared by two processes, which the stage starts itself."""
+    return tiny(protocol__epochs=8, protocol__shards=2, runtime__processes=2, **changes)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> dict[str, Any]:
+    """What one process trains that nothing interrupts."""
+    place = Workplace(tmp_path_factory.mktemp("straight"))
+    shutil.copytree(split_digits / "data", place.folder / "data")
+    place.write(two() | {"runtime": tiny()["runtime"]})
+    place.ok("represent")
+    return state(place.folder / REPRESENTATION)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pids: list[int]) -> bool:
+    """Within 20 seconds, also as a zombie that no one has asked for."""
+    for _ in range(200):
+        states = [Path(f"/proc/{pid}/stat") for pid in pids]
+        if all(not path.exists() or ") Z" in path.read_text() for path in states):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="no /proc/PID/task/PID/children"
+)
+@pytest.mark.parametrize(
+    ("which", "number", "code", "says"),
+    [
+        ("worker", signal.SIGKILL, 1, "error: process 1 of 2 was ended by SIGKILL: run the same command again"),
+        ("stage", signal.SIGTERM, 143, "stopped by SIGTERM: run the same command again"),
+        ("stage", signal.SIGKILL, -9, ""),
+    ],
+)
+def test_a_run_that_is_killed_leaves_no_process_says_one_line_and_goes_on(
+    which: str, number: signal.Signals, code: int, says: str, digits: Workplace, straight: dict[str, Any]
+) -> None:
+    digits.write(two())
+    process = digits.popen("represent")
+    assert process.stdout and any("epoch 3 of" in line for line in process.stdout)
+    workers = children(process.pid)
+    assert len(workers) == 2
+    os.kill(process.pid if which == "stage" else workers[1], number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert err.startswith(says) and err.count("\n") == bool(says), err
+    assert ended(workers)
+
+    again = digits.run("represent")
+    assert "represent, seed 0: from .scratch, epoch" in again.stdout and not again.stderr
+    assert same(state(digits.folder / REPRESENTATION), straight), "one process, straight through, ends elsewhere"
+
+
+POISONED = """
+from stages import represent
+from stages.longtail.configuration import command_line
+from stages.longtail.runtime import processes
+from stages.longtail.training.one_stream import OneStream
+
+shared, loss = processes.shared, OneStream.loss
+
+
+def poisoned(*arguments, **rest):
+    value, hits = loss(*arguments, **rest)
+    return value * (float("nan") if processes.rank() == 1 else 1), hits
+
+
+if __name__ == "__main__":
+    processes.shared = lambda module, *rest: shared("poisoned", *rest)
+    OneStream.loss = poisoned
+    command_line.run(represent.main)
+"""
+
+
+def test_what_is_no_number_in_one_process_is_one_line_for_all(digits: Workplace) -> None:
+    digits.write(two())
+    (digits.folder / "poisoned.py").write_text(POISONED)
+    command = [sys.executable, "-m", "poisoned"]
+    result = subprocess.run(command, cwd=digits.folder, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    line = "error: the loss of seed 0 is nan at epoch 1, step 1: lower protocol.lr"
+    assert result.stderr.startswith(line) and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_more_processes_than_parts_are_refused(digits: Workplace) -> None:
+    digits.write(tiny(protocol__shards=2, runtime__processes=3))
+    digits.refused("represent", "3 processes are to share a batch of 2 parts", "protocol.shards")
+    digits.write(tiny(protocol__shards=128))
+    digits.refused("represent", "protocol.shards is 128, but protocol.batch_size 64")

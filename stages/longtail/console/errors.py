@@ -118,3 +118,7 @@ def run(main: Callable[[], None]) -> None:
                 file=sys.stderr,
             )
         sys.exit(130 if str(signal_name) == "SIGINT" else 143)
+    finally:
+        if ERROR_FILE in os.environ:  # all is said: what started this process may now tell it to end
+            for signum in STOPS:
+                signal.signal(signum, signal.SIG_IGN)

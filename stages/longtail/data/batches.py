@@ -17,7 +17,7 @@ from stages.longtail.files.artifacts import read_array, read_meta
 from stages.longtail.files.checksums import sha256
 from stages.longtail.files.packs import Pack
 from stages.longtail.recipe.protocol import Augment
-from stages.longtail.runtime import devices
+from stages.longtail.runtime import devices, processes
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Batches:
     def _upload(self) -> torch.Tensor | None:
         """All images, padded, on the device; None if they do not fit."""
         padded, count = self.stored + 2 * self.pad, len(self)
-        if not devices.fits(size := count * padded**2 * self.channels, self._device):
+        size = count * padded**2 * self.channels
+        if not devices.fits(size * (1 if self._device.type == "cuda" else processes.here()), self._device):
             print(f"{size / 2**30:.1f} GiB of images do not fit in memory: each batch is read from the disk")
             return None
         pixels = torch.empty((count, padded, padded, self.channels), dtype=torch.uint8, device=self._device)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from stages.longtail.provenance import revision
+from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import Compute
 
 
@@ -43,6 +44,7 @@ def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dic
         "precision": compute.precision,
         "mode": "bitwise" if torch.backends.cudnn.deterministic else "fast",
         "seeds_at_once": at_once,
+        **({"processes": processes.count()} if processes.count() > 1 else {}),
         **facts(),
         "seconds": round(seconds, 1),
         "images": images,

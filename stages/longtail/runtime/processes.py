@@ -38,6 +38,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def here() -> int:
+    """Processes that share this machine's main memory."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
+
+
 def total(values: Tensor) -> Tensor:
     """The sum over all processes, in place."""
     if count() > 1:

@@ -36,6 +36,7 @@ from stages.longtail.training.loop import Training
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.progress import Progress
 from stages.longtail.training.record import Record
+from stages.longtail.training.shards import cut
 from stages.longtail.training.training_params import TrainingParams
 
 SMALL = 64  # pixels a side
@@ -97,10 +98,16 @@ class Session:
             )
         if whitening := self.architecture["whitening"]:
             channels, streams = features_size(self.architecture), self.params.representation.auxiliary.streams
-            small = [n for n in dict.fromkeys((min(size, images), images % size)) if 0 < streams * n <= channels]
+            parts = [
+                part.stop - part.start
+                for batch in (min(size, images), images % size)
+                for part in cut(batch, self.params.protocol.shards)
+            ]
+            small = [n for n in dict.fromkeys(parts) if streams * n <= channels]
             if small:
+                what = "batches" if self.params.protocol.shards == 1 else "parts of batches"
                 print(
-                    f"note: batches of {' and of '.join(map(str, small))} images have a singular covariance of "
+                    f"note: {what} of {' and of '.join(map(str, small))} images have a singular covariance of "
                     f"{channels} channels: representation.whitening whitens them by its small_batch_epsilon, "
                     f"{whitening['small_batch_epsilon']:g}, and not fully; larger ones it does"
                 )

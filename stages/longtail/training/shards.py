@@ -22,7 +22,7 @@ def cut(images: int, shards: int) -> list[slice]:
     A batch that is no multiple of `shards` can have fewer parts: 9 images of 8 shards are 2, 2, 2, 2 and 1.
     """
     size = -(-images // shards)
-    return [slice(start, min(start + size, images)) for start in range(0, images, size)]
+    return [slice(start, min(start + size, images)) for start in range(0, images, max(size, 1))]
 
 
 class Compute(Protocol):

@@ -13,13 +13,15 @@ from stages.longtail.models.network import Architecture, Network
 from stages.longtail.recipe.representation import AuxiliaryTasks, Bilateral, ClassBalancedBatches, NoAuxiliary
 from stages.longtail.training.loop import set_mode
 from stages.longtail.training.phase import Phase
+from stages.longtail.training.shards import cut
 
 
 def check(phase: Phase, images: int, architecture: Architecture, side: int) -> None:
-    """Refuse a phase whose last batch of an epoch has one image, of which some trained layer sees one pixel.
+    """Refuse a phase that has a batch, or a part of one, of one image, of which some trained layer sees one pixel.
 
     Whatever its sampler, an epoch has as many draws as there are training images, and embedded batches are whole: the
-    last batch alone can be smaller. Two streams train on twice as many images, but for the last blocks of BBN.
+    last batch alone can be smaller; so can the last part of a batch that is cut. Two streams train on twice as many
+    images, but for the last blocks of BBN.
 
     Args:
         phase: what is trained, and how.
@@ -29,8 +31,7 @@ def check(phase: Phase, images: int, architecture: Architecture, side: int) -> N
     Raises:
         UserError: with the numbers, and a batch size that works.
     """
-    last = images % phase.batch_size or phase.batch_size
-    if last > 1 or (phase.drop_last and last < phase.batch_size):
+    if not _one_alone(phase, images, phase.batch_size):
         return
     model = network.create(architecture, 0)
     set_mode(model, phase)
@@ -47,12 +48,22 @@ def check(phase: Phase, images: int, architecture: Architecture, side: int) -> N
         return
     step = phase.sampler.images if isinstance(phase.sampler, ClassBalancedBatches) else 1
     larger = range(phase.batch_size + step, phase.batch_size + images + step + 1, step)
-    works = next((size for size in larger if images % size != 1), images + step)
+    works = next((size for size in larger if not _one_alone(phase, images, size)), images + step)
+    left = "the last batch of an epoch"
+    if phase.shards > 1:
+        left = f"one of the {phase.shards} parts (protocol.shards) of a batch"
     raise UserError(
-        f"protocol.batch_size is {phase.batch_size}, which leaves one of {images} training images for the last batch "
-        f"of an epoch, and {architecture['backbone']} has a feature map of 1x1 pixels for images of {side}, where "
-        f"batch normalisation needs two images: set protocol.batch_size to {works}"
+        f"protocol.batch_size is {phase.batch_size}, which leaves one of {images} training images for {left}, and "
+        f"{architecture['backbone']} has a feature map of 1x1 pixels for images of {side}, where batch normalisation "
+        f"needs two images: set protocol.batch_size to {works}"
     )
+
+
+def _one_alone(phase: Phase, images: int, batch_size: int) -> bool:
+    """Is there a batch of one image, or a part of one?"""
+    whole, last = divmod(images, batch_size)
+    sizes = ([batch_size] if whole else []) + ([last] if last and not phase.drop_last else [])
+    return any(part.stop - part.start == 1 for size in sizes for part in cut(size, phase.shards))
 
 
 def _sees_one_pixel(model: Network, trained: nn.Module, channels: int, side: int) -> bool:

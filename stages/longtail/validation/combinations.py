@@ -71,6 +71,11 @@ def _protocol(protocol: Protocol) -> None:
         raise UserError(
             f"protocol.pad is {protocol.pad}, but resized_crop_flip cuts its windows from the image: set it to 0"
         )
+    if protocol.shards > protocol.batch_size:
+        raise UserError(
+            f"protocol.shards is {protocol.shards}, but protocol.batch_size {protocol.batch_size}: a part of a batch "
+            "has one image at least; set protocol.shards lower"
+        )
 
     if not protocol.projection_relu and not protocol.projection:
         raise UserError(
