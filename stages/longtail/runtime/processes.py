@@ -159,20 +159,28 @@ def _launch(module: str, number: int) -> None:
     except SignalException as stop:
         raise errors.Interrupted(signal.Signals(stop.sigval).name) from None
     except ChildFailedError as failed:
-        raise UserError(_reason(failed.failures, number)) from None
+        raise _reason(failed.failures, number) from None
 
 
-def _reason(failures: dict[int, Any], number: int) -> str:
-    """What the process that failed first says; of one that could say nothing, how it ended."""
+def _reason(failures: dict[int, Any], number: int) -> UserError | errors.Interrupted:
+    """Why the processes ended, of torch's ProcessFailure of each: after the first, the others fail, or are told to end.
+
+    What one of them says comes first, then one that could say nothing, then that they were told to stop, as SLURM tells
+    every process of a job at once.
+    """
     said = [failure for failure in failures.values() if isinstance(failure.message, dict)]
     for failure in sorted(said, key=lambda failure: failure.timestamp):
         if LOST not in failure.message["message"]:
-            return failure.message["message"].removeprefix("error: ")
-    process, failure = min(failures.items(), key=lambda item: (item[1].exitcode > 0, item[0]))
-    how = f"exit code {failure.exitcode}"
-    with suppress(ValueError):
-        how = signal.Signals(-failure.exitcode).name
-    return (
-        f"process {process} of {number} was ended by {how}: run the same command again to go on after the last "
-        "finished epoch"
-    )
+            return UserError(failure.message["message"].removeprefix("error: "))
+    for process, failure in failures.items():
+        if failure not in said and failure.exitcode not in (130, 143, -signal.SIGTERM):
+            how = f"exit code {failure.exitcode}"
+            with suppress(ValueError):
+                how = signal.Signals(-failure.exitcode).name
+            return UserError(
+                f"process {process} of {number} was ended by {how}: run the same command again to go on after the last "
+                "finished epoch"
+            )
+    if len(said) < len(failures):
+        return errors.Interrupted("SIGTERM")
+    return UserError(said[0].message["message"].removeprefix("error: "))
