@@ -87,6 +87,8 @@ def state(path: Path) -> dict[str, Any]:
 def same(first: Any, second: Any) -> bool:
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
     return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 

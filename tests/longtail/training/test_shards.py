@@ -1,6 +1,7 @@
 """A batch in parts, in one process: what DataParallel computes. Two processes: tests/test_shards.py."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_running_averages_follow_the_first_part_alone(architecture):
     network = networks.create(architecture, 0).train()
     twin = copy.deepcopy(network)
     images = torch.randn(8, 3, 8, 8)
-    split = shards.Shards(4, network, [network.head.weight])
+    split = shards.Shards(4, network, [*network.head.parameters()])
     split.step(lambda variant, batch, whole: [network(*batch).sum().detach(), torch.tensor(0)], 0, [images])
     twin(images[:2])
     for (name, mine), theirs in zip(network.named_buffers(), twin.buffers(), strict=True):
@@ -115,7 +116,7 @@ def test_running_averages_follow_the_first_part_alone(architecture):
     assert any(not torch.equal(mine, theirs) for mine, theirs in zip(network.buffers(), twin.buffers(), strict=True))
 
 
-OBJECTIVES = {
+OBJECTIVES: dict[str, dict[str, Any]] = {
     "plain": {},
     "ldam": {"loss": LDAM(), "weighting": WEIGHTS},
     "tasks": {"auxiliary": AuxiliaryTasks(), "weighting": WEIGHTS},
@@ -152,8 +153,9 @@ def test_the_losses_of_the_parts_add_up_to_that_of_the_batch(kind):
 
 def test_partners_are_of_the_same_part():
     labels = np.zeros(40, np.int64)
-    draw = [Mixup(), np.array([40]), labels, 16]
-    whole, cut = (mixing.draw(*draw, np.random.default_rng(0), shards=number) for number in (1, 3))
+    whole, cut = (
+        mixing.draw(Mixup(), np.array([40]), labels, 16, np.random.default_rng(0), shards=number) for number in (1, 3)
+    )
     for start, size in ((0, 6), (6, 6), (12, 4), (16, 6), (22, 6), (28, 4), (32, 3), (35, 3), (38, 2)):
         assert sorted(cut.partner[start : start + size]) == list(range(size))
     assert sorted(whole.partner[:16]) == list(range(16))
