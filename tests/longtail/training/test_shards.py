@@ -1,4 +1,4 @@
-"""A batch in parts, in one process: what DataParallel computes. Two processes: tests/test_shards.py."""
+"""A batch in parts, in one process: what DataParallel computes. Two processes: tests/test_two_processes.py."""
 
 import copy
 from typing import Any

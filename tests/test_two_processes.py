@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import together
 import torch
+import workers
 import yaml
 from conftest import Workplace, composed, tiny
 from inprocess import CLASSIFIER, REPRESENTATION, ok
@@ -59,15 +59,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Iterat
         folders[name] = base / name
         shutil.copytree(split_digits / "data", folders[name] / "data")
         (folders[name] / "params.yaml").write_text(yaml.safe_dump(params(shards, *overrides)))
-    with together.run(2, list(folders.values()), "represent", "classify") as workers:
+    with workers.run(2, list(folders.values()), "represent", "classify") as pair:
 
         def trained(name: str) -> Path:
-            said, _ = workers.communicate(timeout=240)
-            assert workers.returncode == 0, said
+            said, _ = pair.communicate(timeout=240)
+            assert pair.returncode == 0, said
             return folders[name]
 
         yield trained
-        workers.terminate()
+        pair.terminate()
 
 
 def alone(name: str, split_digits: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run stages in processes that share them, one folder after the other: torchrun -m tests.together FOLDER STAGE,STAGE...
+"""Run stages in processes that share them, one folder after the other: torchrun -m tests.workers STAGE,STAGE FOLDER...
 
 What they have in common is started once. The first process alone is heard.
 """
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(processes: int, folders: list[Path], *stages: str) -> subprocess.Popen[str]:
     """Start the stages in every folder, each shared by so many processes."""
-    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "tests.together"]
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "tests.workers"]
     command = [sys.executable, "-m", *torchrun, ",".join(stages), *map(str, folders)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
