@@ -42,6 +42,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "whitening": {"representation__whitening": "zca"},
     "two heads": {"representation__auxiliary": {"kind": "tasks", "rotation": "task"}},
     "bbn": {"representation__auxiliary": "bilateral"},
+    "in parts": {"protocol__shards": 4},
+    "bbn in parts": {"protocol__shards": 2, "representation__auxiliary": "bilateral"},
 }
 
 
@@ -173,3 +175,15 @@ def test_an_epoch_waits_for_the_device_at_its_end_alone(
     with warnings.catch_warnings(action="ignore"):  # that this is a prototype, said once
         torch.cuda.set_sync_debug_mode("default")
     ok("represent", "classify")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU: no two processes, each with its own")
+@pytest.mark.parametrize("recipe", ["joint", "crt", "mfw", "two heads", "bbn"])
+def test_two_gpus_train_what_one_trains_in_parts(recipe: str, ready: Workplace) -> None:
+    changes = {"protocol__epochs": 6, "protocol__shards": 2, "runtime__device": "cuda", **RECIPES[recipe]}
+    found = []
+    for processes in (1, 2):
+        ready.write(tiny(**changes, runtime__processes=processes))
+        ready.ok("represent", "classify")
+        found.append(weights())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
