@@ -49,7 +49,7 @@ def _printed(paper: str, cell: pd.Series, tables: Any, run: Recorded | None) -> 
     line: dict[str, Any] = {
         "state": RECORDED if run else OPEN if cell.run else COPIED,
         "paper": paper,
-        "tables": ", ".join(str(int(table)) for table in tables),
+        "tables": ", ".join(str(int(table)) if table else "text" for table in tables),
         "row": cell.row,
         "run": cell.run,
         "method": run.short if run else " ".join([cell.method, cell.overrides]).strip(),

@@ -13,6 +13,7 @@ from stages.longtail.papers import methods, page, published, results, scoreboard
 from stages.longtail.site import (
     board,
     charts,
+    claims,
     compared,
     downloads,
     heat,
@@ -96,11 +97,13 @@ def _paper(site: Site, paper: str, cells: pd.DataFrame, tables: list[printed.Tab
         # A hundredth of a point is enough to draw with, at two thirds of the size.
         text = re.sub(r"(\d\.\d\d)\d+", r"\1", text) if name.endswith(".svg") else text
         site.text(f"papers/{paper}/{name}", text)
+    about = (folder / "about.md").read_text()
     site.page(
         f"papers/{paper}.html",
         "paper",
         paper=paper,
-        about=(folder / "about.md").read_text(),
+        about=claims.rest(about),
+        claims=claims.read(about, cells),
         outcome=page.outcome(cells),
         variants=page.variants(cells, folder),
         analyses=analyses,

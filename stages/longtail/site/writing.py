@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.site import markdown
+from stages.longtail.site import markdown, printed
 
 HERE = Path(__file__).parent
 MARK = "assets/page.js"  # by which a folder is known to be such a site
@@ -37,7 +37,7 @@ class Site:
         )
         self.jinja.filters |= {"number": number, "signed": signed, "breakable": breakable}
         self.jinja.globals["zip"] = zip
-        self.jinja.filters |= {"inline": markdown.inline, "embedded": embedded}
+        self.jinja.filters |= {"inline": markdown.inline, "embedded": embedded, "table_name": printed.name}
 
     def page(self, path: str, template: str, **context: Any) -> None:
         """Render a template.

@@ -16,6 +16,7 @@ from conftest import ROOT
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import rounding
 from stages.longtail.papers import explanation, printed_tables, published, requested_runs, results
+from stages.longtail.site import claims
 from stages.longtail.site.writing import Site
 
 PAPERS = ROOT / "reports/papers"
@@ -138,6 +139,27 @@ def test_a_method_page_says_what_the_command_says(site: Path, pages: dict[Path, 
         assert line.strip() in text
     numbers = re.findall(r"DISCREPANCIES\.md:(\d+)", said)
     assert numbers and f"touch it: {', '.join(numbers)}." in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("Table 5: one switch", [5]),
+        ("Tables 1 to 4: one switch", [1, 2, 3, 4]),
+        ("Tables 2, 3, 4 and 7: the classifier", [2, 3, 4, 7]),
+        ("Table 4, iNaturalist 2018: with DRW", [4]),
+        ("its Table 4: behind", []),
+    ],
+)
+def test_a_claim_is_about_the_tables_that_it_begins_with(text: str, tables: list[int]) -> None:
+    assert claims.numbers(text) == tables
+
+
+def test_every_table_of_a_paper_that_about_names_is_claimed_once() -> None:
+    cells = results.cells(PAPERS / "procrustean", ROOT / "conf")
+    found = claims.read((PAPERS / "procrustean/about.md").read_text(), cells)
+    assert [claim.tables for claim in found] == [[1], [2], [3], [4], [5]]
+    assert [claim.run for claim in found] == [bool(cells[cells.table == n]["last"].notna().any()) for n in range(1, 6)]
 
 
 def test_the_ledger_has_every_line_of_the_file(site: Path, pages: dict[Path, Element]) -> None:
