@@ -29,7 +29,12 @@ from stages.longtail.site.writing import Site
 
 def build(out: Path, reports: Path, conf: Path) -> tuple[int, int]:
     """Write the site. Returns how many pages it has and its bytes. Raises UserError if `out` holds something else."""
-    site, papers = Site(out), reports / "papers"
+    with Site(out) as site:
+        _write(site, reports / "papers", conf)
+        return site.finish()
+
+
+def _write(site: Site, papers: Path, conf: Path) -> None:
     cells = {path.parent.name: results.cells(path.parent, conf) for path in published.files(papers)}
     every = pd.concat(cells.values(), ignore_index=True)
     runs = recorded.read(papers, conf)
@@ -62,7 +67,6 @@ def build(out: Path, reports: Path, conf: Path) -> tuple[int, int]:
         site.text(f"data/{name}.json", downloads.as_json(frame))
     site.page("data.html", "data", frames=frames, columns=downloads.COLUMNS)
     site.text("assets/charts.js", vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed"))
-    return site.finish()
 
 
 def _front(
@@ -98,11 +102,14 @@ def _paper(site: Site, paper: str, cells: pd.DataFrame, tables: list[printed.Tab
         text = re.sub(r"(\d\.\d\d)\d+", r"\1", text) if name.endswith(".svg") else text
         site.text(f"papers/{paper}/{name}", text)
     about = (folder / "about.md").read_text()
+    before, first, rest = claims.sections(about)
     site.page(
         f"papers/{paper}.html",
         "paper",
         paper=paper,
-        about=claims.rest(about),
+        head=before,
+        claimed=claims.without(first),
+        rest=rest,
         claims=claims.read(about, cells),
         outcome=page.outcome(cells),
         variants=page.variants(cells, folder),

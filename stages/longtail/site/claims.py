@@ -9,7 +9,6 @@ import pandas as pd
 
 from stages.longtail.papers import scoreboard
 
-HEADING = "## What its tables claim"
 NAMED = re.compile(r"Tables? \d+(?:, \d+)*(?: (?:to|and) \d+)?(?=[:,])")
 ITEM = re.compile(r"^- (.*?)(?=\n- |\n\n|\Z)", re.M | re.S)
 
@@ -28,13 +27,12 @@ class Claim:
 
 
 def read(about: str, cells: pd.DataFrame) -> list[Claim]:
-    """Of each list item under the heading, every part that begins with a table.
+    """Of each list item in the first section, every part that begins with a table.
 
     about: the text of about.md; cells: those of its paper, see results.cells.
     """
-    section = about.partition(HEADING)[2].partition("\n## ")[0]
     found = []
-    for item in ITEM.findall(section):
+    for item in ITEM.findall(sections(about)[1]):
         for part in re.split(rf"(?<=\. )(?={NAMED.pattern})", " ".join(item.split())):
             if tables := numbers(part):
                 counts = scoreboard.counts(cells[cells.table.isin(tables)])
@@ -42,10 +40,16 @@ def read(about: str, cells: pd.DataFrame) -> list[Claim]:
     return found
 
 
-def rest(about: str) -> tuple[str, str]:
-    """What stands before the heading, and what stands below it besides the items that are claims."""
-    before, _, section = about.partition(HEADING)
-    return before, ITEM.sub(lambda item: "" if numbers(item[1]) else item[0], section).strip()
+def sections(about: str) -> tuple[str, str, str]:
+    """What stands before the first heading of the second level, its section, and all after it."""
+    before, _, rest = about.partition("\n## ")
+    first, mark, others = rest.partition("\n## ")
+    return before, "## " + first, mark + others
+
+
+def without(section: str) -> str:
+    """A section without the list items that are claims."""
+    return ITEM.sub(lambda item: "" if numbers(item[1]) else item[0], section)
 
 
 def numbers(text: str) -> list[int]:

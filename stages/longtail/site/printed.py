@@ -42,11 +42,6 @@ class Table:
         return sum(cell.agreement == agreement for *_, cells in self.rows for cell in cells if cell)
 
 
-def name(number: float) -> str:
-    """Of a table; what a paper prints in its text alone is table 0."""
-    return f"table {number:g}" if number else "in the text"
-
-
 def tables(cells: pd.DataFrame) -> list[Table]:
     """All tables of a paper. cells: see results.cells."""
     return [_table(int(number), printed_tables.with_columns(mine)) for number, mine in cells.groupby("table")]

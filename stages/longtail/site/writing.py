@@ -7,7 +7,7 @@ import posixpath
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,14 +16,15 @@ from markupsafe import Markup, escape
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
-from stages.longtail.site import markdown, printed
+from stages.longtail.papers import published
+from stages.longtail.site import markdown
 
 HERE = Path(__file__).parent
 MARK = "assets/page.js"  # by which a folder is known to be such a site
 
 
 class Site:
-    """A folder that is written whole beside its place and then takes its name."""
+    """A folder that is written whole beside its place and then takes its name, or leaves nothing if something fails."""
 
     def __init__(self, out: Path):
         if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
@@ -37,7 +38,13 @@ class Site:
         )
         self.jinja.filters |= {"number": number, "signed": signed, "breakable": breakable}
         self.jinja.globals["zip"] = zip
-        self.jinja.filters |= {"inline": markdown.inline, "embedded": embedded, "table_name": printed.name}
+        self.jinja.filters |= {"inline": markdown.inline, "embedded": embedded, "table_name": published.place}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self.partial, ignore_errors=True)
 
     def page(self, path: str, template: str, **context: Any) -> None:
         """Render a template.

@@ -162,6 +162,13 @@ def test_every_table_of_a_paper_that_about_names_is_claimed_once() -> None:
     assert [claim.run for claim in found] == [bool(cells[cells.table == n]["last"].notna().any()) for n in range(1, 6)]
 
 
+def test_a_paper_page_has_every_word_of_about(site: Path, pages: dict[Path, Element]) -> None:
+    for paper in NAMES:
+        shown = set(re.findall(r"[a-zA-Z]+", pages[site / f"papers/{paper}.html"].text))
+        text = re.sub(r"\]\([^)]*\)", "", (PAPERS / paper / "about.md").read_text())
+        assert set(re.findall(r"[a-zA-Z]+", text)) <= shown, paper
+
+
 def test_the_ledger_has_every_line_of_the_file(site: Path, pages: dict[Path, Element]) -> None:
     lines = (PAPERS / "DISCREPANCIES.md").read_text().splitlines()
     wanted = {number for number, line in enumerate(lines, 1) if line.startswith("| ") and "| it says |" not in line}
@@ -178,6 +185,13 @@ def test_the_downloads_have_every_number_in_both_forms(site: Path) -> None:
         assert len(objects) == len(frame) > 0
         for name in frame:
             assert sum(name in one for one in objects) == frame[name].notna().sum(), f"{path.name}: {name}"
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError), Site(tmp_path / "site") as site:
+        site.text("index.html", "half")
+        raise UserError("no more")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
