@@ -50,7 +50,9 @@ def main() -> None:
     if runtime.regularity and not all("regularity" in state for state in states.values()):
         raise UserError(f"{path} has no events, which runtime.regularity asks for: run again the stage that makes it")
     crop = states[args.params.seeds[0]]["architecture"].get("crop")
-    images = packed.batches(division, np.arange(len(division.labels)), device.device, crop=crop)
+    images = packed.batches(
+        division, np.arange(len(division.labels)), device.device, crop=crop, workers=runtime.workers
+    )
     answers = []
     for state in states.values():
         model = network.restore(state["architecture"], state["network"], device.device)

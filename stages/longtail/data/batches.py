@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -125,12 +125,12 @@ class Batches:
             case _:
                 assert_never(kind)
 
-    def expect(self, streams: Sequence[tuple[np.ndarray, np.ndarray]], batch_size: int) -> None:
-        """What `training` will be asked for: it may begin to read. Nothing has to be said of it, and is not here.
+    def expect(self, streams: Sequence[tuple[np.ndarray, np.ndarray]], parts: Iterable[slice]) -> None:
+        """What `training` will be asked for in an epoch, for those who read ahead; here nobody does.
 
         Args:
-            streams: positions (n,) and draws (n, 3 to 5) of an epoch, for each image that a step takes at once.
-            batch_size: images of each stream in a batch; the last may be smaller.
+            streams: positions (n,) and draws (n, 3 or 5), for each image that a step takes at once.
+            parts: of the streams, in their order: a batch each, or what this process computes of one.
         """
 
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,15 @@ def _set_mode(mode: str, device: str) -> None:
     torch.backends.cudnn.benchmark = mode == "fast"
 
 
+def workers(device: torch.device) -> int:
+    """Processes to decode images with: beside a GPU the cores that this process may use, shared by those that torchrun
+    started here; beside a CPU none, as its cores have their hands full."""
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def fits(size: int, device: torch.device) -> bool:
     """Whether `size` bytes leave half of the device's free memory (for a CPU: of the main memory)."""
     free = free_memory(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stages.longtail.configuration.schema import Count, Items, Section
+from stages.longtail.configuration.schema import Count, Items, Natural, Section
 
 Quantity = Literal["accuracy", "loss", "feature_gradient", "head_gradient", "plane"]
 
@@ -21,5 +21,6 @@ class Runtime(Section):
     mode: Literal["bitwise", "fast"] = "bitwise"  # the same bits each time, or the fastest kernels
     at_once: Count | None = None  # seeds trained at once; changes no result; null: 8 for small images on a GPU, else 1
     processes: Count | None = None  # that share the parts of a batch (protocol.shards); null: one a GPU, on a CPU one
+    workers: Natural | None = None  # processes that decode packed images; null: a core each on a GPU, none on a CPU
     regularity: bool = False  # count each training image's learned and forgotten events (`switching` appendix A)
     observe: Items[Quantity] = ()  # recorded by class after every epoch, see training/observation.py

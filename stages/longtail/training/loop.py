@@ -138,6 +138,8 @@ class Training:
         if phase.drop_last:
             variants = variants[: len(arrays[0]) // phase.batch_size]
             arrays = [array[: len(variants) * phase.batch_size] for array in arrays]
+        streams = [(arrays[at], arrays[at + 1]) for at in range(0, 2 * drawn.streams, 2)]
+        self.objective.images.expect(streams, self._parts(len(arrays[0])))
         batches = [torch.from_numpy(array).to(device).split(phase.batch_size) for array in arrays]
 
         set_mode(self.network, phase)
@@ -173,6 +175,13 @@ class Training:
             "loss": float(np.average(host_loss, weights=sizes)),
             "train_acc": 100 * int(processes.total(torch.stack(correct).sum())) / sum(sizes),
         }
+
+    def _parts(self, images: int) -> Iterator[slice]:
+        """What this process computes one after the other of an epoch of `images`: whole batches, or its shards."""
+        for start in range(0, images, self.phase.batch_size):
+            size = min(self.phase.batch_size, images - start)
+            for _, part in self.shards.own(size) if self.shards else [(0, slice(0, size))]:
+                yield slice(start + part.start, start + part.stop)
 
     def train_step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch. Returns its loss and its number of correct predictions, on the device."""

@@ -25,6 +25,7 @@ class Draws:
 
     arrays: list[np.ndarray]
     variants: list[int]
+    streams: int = 1  # pairs of positions and draws with which `arrays` begins
 
 
 class OneStream:

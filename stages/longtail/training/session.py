@@ -63,7 +63,7 @@ class Session:
     @classmethod
     def open(cls, params: TrainingParams, raw: Path, splits: Path, out: Path) -> Session:
         compute, protocol, record = devices.resolve(params.runtime), params.protocol, Record(out)
-        subset = subsets.read(splits)
+        subset, workers = subsets.read(splits), params.runtime.workers
         train, test = read_division(raw, "train"), read_division(raw, "test")
         if subset.counts(train.labels) != subset.classes["count"].tolist():
             raise UserError(f"{splits} is of other images than {raw}: run the split stage again")
@@ -73,13 +73,13 @@ class Session:
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
         state.update(subset.held.tobytes())  # none, and so the key of a run without, unless split.holdout
-        held = subset.held[predict.own(len(subset.held), compute)]
+        held, tested = subset.held[predict.own(len(subset.held), compute)], predict.own(len(test.labels), compute)
         session = cls(
             params,
             compute,
-            packed.batches(train, subset.kept, compute.device, protocol.pad, protocol.crop),
-            packed.batches(train, held, compute.device, crop=protocol.crop),
-            packed.batches(test, predict.own(len(test.labels), compute), compute.device, crop=protocol.crop),
+            packed.batches(train, subset.kept, compute.device, protocol.pad, protocol.crop, workers),
+            packed.batches(train, held, compute.device, crop=protocol.crop, workers=workers),
+            packed.batches(test, tested, compute.device, crop=protocol.crop, workers=workers),
             subset,
             train.channels,
             state.hexdigest(),

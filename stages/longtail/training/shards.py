@@ -54,7 +54,7 @@ class Shards:
         process's parts alone, so that nothing waits; processes.total adds them up."""
         loss = torch.zeros((), device=self.gradients.device)
         hits = torch.zeros((), dtype=torch.int64, device=self.gradients.device)
-        for number, part in self._mine(len(batch[0])):
+        for number, part in self.own(len(batch[0])):
             with self._averages(follow=number == 0):
                 try:
                     part_loss, part_hits = compute(variant, [tensor[part] for tensor in batch], batch)
@@ -68,7 +68,8 @@ class Shards:
         processes.total(self.gradients)
         return loss, hits
 
-    def _mine(self, images: int) -> Iterator[tuple[int, slice]]:
+    def own(self, images: int) -> Iterator[tuple[int, slice]]:
+        """The parts of a batch that this process computes, with their numbers."""
         first, stop = (self.number * (processes.rank() + step) // processes.count() for step in (0, 1))
         return ((number, part) for number, part in enumerate(cut(images, self.number)) if first <= number < stop)
 

@@ -37,7 +37,7 @@ class TwoStreams:
             order = samplers.epoch(sampler, NotEmbedded(), labels, phase.batch_size, random, epoch, phase.epochs)
             random = random_draws.generator(seed, epoch, how, phase.stream)  # type: ignore[arg-type]
             arrays += [order, self.images.draw(phase.augment, order, random)]
-        return Draws(arrays, [0] * -(-len(labels) // phase.batch_size))
+        return Draws(arrays, [0] * -(-len(labels) // phase.batch_size), streams=2)
 
     def loss(
         self,
