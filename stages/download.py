@@ -2,7 +2,7 @@
 
 Reads   the section `dataset` of the parameters; the source named there (see conf/dataset/)
 Writes  OUT/train_images.npy, OUT/test_images.npy  uint8 (n, side, side, channels)
-                                                   with dataset.packed the image files instead, see files/packs.py
+                                                   with dataset.packed the image files instead, see packing/packs.py
         OUT/train_labels.npy, OUT/test_labels.npy  int64 (n,)
         OUT/meta.json                              class names, normalisation, sha256 of the arrays
 With --list it writes only
@@ -15,8 +15,8 @@ import argparse
 
 from stages.longtail.configuration import command_line
 from stages.longtail.files.artifacts import write_array, write_json, write_rows
-from stages.longtail.files.checksums import sha256
-from stages.longtail.files.packs import Pack
+from stages.longtail.packing.checksums import sha256
+from stages.longtail.packing.packs import Pack
 from stages.longtail.sources import listing, loading, originals
 from stages.longtail.sources.dataset import Dataset
 from stages.longtail.sources.duplicates import Hashed, notes

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stages.longtail.configuration import cells, command_line
-from stages.longtail.models import network
 from stages.longtail.recipe import schedule
 from stages.longtail.runtime import processes
 from stages.longtail.training.checkpoint import State
@@ -38,7 +37,7 @@ def main() -> None:
     key = session.trajectory()
 
     def train(seed: int) -> State:
-        state = session.train_seed(seed, phase, key, lambda: network.create(session.architecture, seed))
+        state = session.train_seed(seed, phase, key, lambda: session.create(seed))
         return state | {"trajectory": key}
 
     session.write(session.each(train), args.manifest, cells.recipe(args.params.plain, "represent"))

@@ -29,7 +29,7 @@ from torchvision.datasets import ImageFolder
 
 from stages.longtail.data import packed
 from stages.longtail.data.batches import Images, read_division
-from stages.longtail.files.packs import Pack
+from stages.longtail.packing.packs import Pack
 from stages.longtail.sources.large_sets import IMAGENET_MEAN, IMAGENET_STD
 from stages.longtail.sources.originals import Originals
 

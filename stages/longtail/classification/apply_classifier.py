@@ -70,9 +70,8 @@ def go_on(session: Session, seed: int, state: State, classifier: Continue) -> St
         state = _with_new_head(session, seed, state)
     stop = state["epoch"] + classifier.epochs if classifier.epochs else protocol.epochs
     phase = Phase.of(protocol, representation)
-    phase = replace(
-        phase, stage="classify", trained=classifier.trained, frozen=classifier.frozen, stop=stop, last=stop, **after
-    )
+    trained = phase.trained if classifier.trained == "all" else classifier.trained
+    phase = replace(phase, stage="classify", trained=trained, frozen=classifier.frozen, stop=stop, last=stop, **after)
     if interlude := classifier.interlude:
         first = replace(phase, sampler=interlude.sampler, stop=state["epoch"] + interlude.epochs)
         state = session.train_seed(seed, first, key, lambda: _restore(session, state), state)

@@ -14,8 +14,8 @@ import torch
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment
 from stages.longtail.files.artifacts import read_array, read_meta
-from stages.longtail.files.checksums import sha256
-from stages.longtail.files.packs import Pack
+from stages.longtail.packing.checksums import sha256
+from stages.longtail.packing.packs import Pack
 from stages.longtail.recipe.protocol import Augment
 from stages.longtail.runtime import devices, processes
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.longtail.files.packs import Pack
+from stages.longtail.packing.packs import Pack
 
 
 class Decoder:

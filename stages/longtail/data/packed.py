@@ -13,7 +13,7 @@ from stages.longtail.data import augment, decoding
 from stages.longtail.data.batches import Batches, Images
 from stages.longtail.data.decoding import Decoder
 from stages.longtail.data.workers import Workers
-from stages.longtail.files.packs import Pack
+from stages.longtail.packing.packs import Pack
 from stages.longtail.recipe.protocol import Augment
 from stages.longtail.runtime import devices
 

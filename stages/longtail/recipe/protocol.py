@@ -15,6 +15,8 @@ OfImageNet = Literal[
 ]
 
 
+Pretrained = Literal["resnet18", "resnet50", "resnet101", "resnet152", "resnext50"]  # that torchvision has weights of
+
 Augment = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
 
 
@@ -38,3 +40,6 @@ class Protocol(Section):
     shards: Count = 1  # parts of a batch, each normalised by its own statistics: see training/shards.py
     projection: Count | None = None  # outputs of a linear layer and a ReLU before the head; null: there are none
     projection_relu: bool = True  # false: the linear layer without the ReLU
+    weights: Literal["imagenet"] | None = None  # that the backbone starts from: torchvision's; null: drawn by the seed
+    trained: Literal["all", "last_block"] = "all"  # of the backbone; the rest keeps the weights that it starts from
+    trunk_lr: Positive | None = None  # of all but the heads; null: lr

@@ -14,8 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.files import packs
-from stages.longtail.files.packs import Original, Pack
+from stages.longtail.packing import packs
+from stages.longtail.packing.packs import Original, Pack
 from stages.longtail.sources.pictures import FORMATS, TOGETHER, eight_bits, orientation
 
 

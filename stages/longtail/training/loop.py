@@ -6,7 +6,7 @@ Nothing in an epoch asks the device for a value (but for whitening's eigenvalues
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, assert_never
 
@@ -71,6 +71,7 @@ class Training:
         for parameter in self.trained.values():
             parameter.requires_grad_(True)
         self.momentum = {name: torch.zeros_like(parameter) for name, parameter in self.trained.items()}
+        self.groups = rates(self.trained, phase)
         self.epoch = self.images = 0  # images: that were trained on here
         self.history: list[dict[str, Any]] = []
         self.regularity = Regularity(images, compute) if regularity else None
@@ -207,18 +208,19 @@ class Training:
         The rate is a scalar on the device where the step is recorded and replayed with other rates.
         """
         with torch.no_grad():
-            sgd(
-                list(self.trained.values()),
-                [parameter.grad for parameter in self.trained.values()],  # type: ignore[misc]
-                list(self.momentum.values()),
-                fused=True,
-                lr=self.rate,
-                momentum=self.phase.momentum,
-                weight_decay=self.phase.weight_decay,
-                dampening=0,
-                nesterov=self.phase.nesterov,
-                maximize=False,
-            )
+            for names, times in self.groups:
+                sgd(
+                    [self.trained[name] for name in names],
+                    [self.trained[name].grad for name in names],  # type: ignore[misc]
+                    [self.momentum[name] for name in names],
+                    fused=True,
+                    lr=self.rate if times == 1 else self.rate * times,
+                    momentum=self.phase.momentum,
+                    weight_decay=self.phase.weight_decay,
+                    dampening=0,
+                    nesterov=self.phase.nesterov,
+                    maximize=False,
+                )
         self.forget_gradients()
 
     def forget_gradients(self) -> None:
@@ -293,6 +295,7 @@ def trained_parameters(network: Network, phase: Phase) -> dict[str, Tensor]:
     """The parameters that a phase trains, by name. Heads of auxiliary tasks are trained only where there are tasks."""
     last_block = f"groups.{len(network.groups) - 1}.{len(network.groups[-1]) - 1}."  # type: ignore[arg-type]
     prefixes = {"all": ("",), "last_block": ("head.", last_block), "head": ("head.",), "scale": ("head.scale",)}
+    prefixes["tuned"] = ("head.", "auxiliary.", "projection.", last_block)
     return {
         name: parameter
         for name, parameter in network.named_parameters()
@@ -301,10 +304,19 @@ def trained_parameters(network: Network, phase: Phase) -> dict[str, Tensor]:
     }
 
 
+def rates(trained: Iterable[str], phase: Phase) -> list[tuple[list[str], float]]:
+    """The names of the parameters that share a learning rate, and by what the phase's rate is multiplied for them."""
+    if phase.trunk == 1:
+        return [(list(trained), 1.0)]
+    heads = [name for name in trained if name.startswith(("head.", "auxiliary."))]
+    trunk = [name for name in trained if name not in heads]
+    return [(names, times) for names, times in ((heads, 1.0), (trunk, phase.trunk)) if names]
+
+
 def set_mode(network: Network, phase: Phase) -> None:
     """Training mode for what is trained; for what is frozen evaluation mode, unless phase.frozen is batch."""
     network.train(phase.trained == "all" or phase.frozen == "batch")
-    if phase.trained == "last_block":
+    if phase.trained in ("last_block", "tuned"):
         network.last_block.train()
         if network.architecture["whitening"]:
             network.whitening.train()  # its inputs change with the last block

@@ -41,7 +41,10 @@ class Phase:
     mixing: Mixing = field(default=NoMixing())
     auxiliary: Auxiliary = field(default=NoAuxiliary())
     stream: int = 0  # of random draws; see random_draws.generator
-    trained: Literal["all", "last_block", "head", "scale"] = "all"  # the rest is frozen
+    # The rest is frozen. last_block and head are those of a classifier; tuned: the last block, and all that is added to
+    # a backbone: the projection and the heads.
+    trained: Literal["all", "tuned", "last_block", "head", "scale"] = "all"
+    trunk: float = 1.0  # rate of all but the heads, times lr
     frozen: Literal["running", "batch"] = "running"  # batch: what is frozen works in training mode
     nesterov: bool = False
     shards: int = 1  # parts of a batch; see shards.Shards
@@ -66,6 +69,8 @@ class Phase:
             nesterov=protocol.nesterov,
             drop_last=protocol.drop_last,
             shards=protocol.shards,
+            trained="tuned" if protocol.trained == "last_block" else "all",
+            trunk=(protocol.trunk_lr or protocol.lr) / protocol.lr,
             stop=protocol.epochs,
             last=protocol.epochs,
             embedded=representation.embedded,

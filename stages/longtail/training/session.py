@@ -16,6 +16,7 @@ from stages.longtail.configuration.schema import Section
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import packed, samplers, subsets
 from stages.longtail.data.batches import Batches, read_division
+from stages.longtail.models import network, pretrained
 from stages.longtail.models.network import Architecture, Network, features_size
 from stages.longtail.prediction import accuracy, predict
 from stages.longtail.provenance import manifest
@@ -127,6 +128,11 @@ class Session:
             groups = accuracy.by_group(accuracy.per_class(matrix), self.subset.shots)
             result |= {f"{name}_{group}": value for group, value in groups.items()}
         return result
+
+    def create(self, seed: int) -> Network:
+        """The network that the representation starts from."""
+        create = pretrained.create if self.params.protocol.weights else network.create
+        return create(self.architecture, seed)
 
     def trajectory(self) -> str:
         """The key of the representation's recipe, whatever the epoch at which it stops.

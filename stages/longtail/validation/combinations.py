@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from stages.longtail.classification.classifier import Continue, NearestClassMean, Retrain, TauNormalise
 from stages.longtail.console.errors import UserError
-from stages.longtail.recipe.protocol import Protocol
+from stages.longtail.recipe.protocol import Pretrained, Protocol
 from stages.longtail.recipe.representation import (
     LDAM,
     ZCA,
@@ -50,6 +50,11 @@ def check(sections: dict[str, Any]) -> None:
             if branch + left > protocol.epochs:
                 _beyond(where, protocol, representation, continued, branch)
         _batches(protocol, representation, classifier)
+        if protocol.trained != "all" and isinstance(representation.auxiliary, Bilateral):
+            raise UserError(
+                "protocol.trained is last_block and representation.auxiliary is bilateral, which has two: set "
+                "protocol.trained to all"
+            )
         if protocol.projection and representation and isinstance(representation.auxiliary, Bilateral):
             raise UserError(
                 "protocol.projection is set and representation.auxiliary is bilateral, whose branches are mixed before "
@@ -61,6 +66,11 @@ def check(sections: dict[str, Any]) -> None:
 
 
 def _protocol(protocol: Protocol) -> None:
+    if protocol.weights and protocol.backbone not in get_args(Pretrained):
+        raise UserError(
+            f"protocol.weights is {protocol.weights}, which torchvision does not have of {protocol.backbone}: set "
+            f"protocol.backbone to one of {', '.join(get_args(Pretrained))}, or protocol.weights to null"
+        )
     if protocol.width % 2:
         raise UserError(f"protocol.width must be even, found {protocol.width}")
     if protocol.backbone.startswith("resnext") and protocol.width % 16:

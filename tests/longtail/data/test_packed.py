@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment, packed
 from stages.longtail.data.batches import Images
-from stages.longtail.files.packs import Pack
+from stages.longtail.packing.packs import Pack
 from stages.longtail.sources.originals import Originals
 
 CPU = torch.device("cpu")

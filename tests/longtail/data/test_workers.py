@@ -14,7 +14,7 @@ from longtail.data.test_packed import CPU, LABELS, stored  # noqa: F401
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import augment, packed, workers
 from stages.longtail.data.batches import Images
-from stages.longtail.files.packs import Original, Pack, write
+from stages.longtail.packing.packs import Original, Pack, write
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_a_stage_that_fails_half_way_ends(stored, tmp_path):  # noqa: F811
         "import numpy as np, torch\n"
         "from stages.longtail.data import packed\n"
         "from stages.longtail.data.batches import Images\n"
-        "from stages.longtail.files.packs import Pack\n"
+        "from stages.longtail.packing.packs import Pack\n"
         f"images = Images(Pack({str(stored[1].path)!r}), np.zeros(6, int), [], [0.0] * 3, [1.0] * 3, 24)\n"
         "images = packed.batches(images, np.arange(6), torch.device('cpu'), workers=1)\n"
         "rows = np.arange(6000) % 6\n"

@@ -16,8 +16,8 @@ from torchvision import transforms
 
 from stages.longtail.configuration.composition import compose
 from stages.longtail.files import artifacts
-from stages.longtail.files.packs import Pack
 from stages.longtail.models import network
+from stages.longtail.packing.packs import Pack
 from stages.longtail.papers import published
 from stages.longtail.papers.experiment_params import Experiment
 from stages.longtail.sources import loading, pictures

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.files import packs
-from stages.longtail.files.packs import Original, Pack
+from stages.longtail.packing import packs
+from stages.longtail.packing.packs import Original, Pack
 
 IMAGES = [Original(bytes([row]) * (row % 7 + 1), row + 1, 2 * row + 1) for row in range(20)]
 MARKS = np.arange(100, 120)

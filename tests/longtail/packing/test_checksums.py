@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from stages.longtail.files import checksums
+from stages.longtail.packing import checksums
 
 
 @pytest.fixture
