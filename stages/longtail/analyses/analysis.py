@@ -1,4 +1,4 @@
-"""What an analysis is, and how it is written: a csv, the figure that is drawn from the csv alone, and a page of all."""
+"""An analysis measures runs into a csv and draws a figure from the csv alone; a page shows all of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A figure or table of a paper, of any number of runs on one subset.
+    """A figure or table of a paper, for any number of runs on one subset.
 
-    stem: of the files; title and caption: of the page, the caption with units and whatever the paper leaves open;
-    measure: runs to rows, with the column `run` where rows are of one; draw: rows to a figure.
-    needs: checkpoint, or results where what is in git is enough.
+    stem: of the files' names. title, caption: on the page; the caption has units and what the paper leaves open.
+    measure: makes rows from runs, with a column `run` if a row is about one run. draw: makes a figure from rows.
+    needs: `checkpoint`, or `results` if the files in git are enough.
     """
 
     stem: str
@@ -36,7 +36,7 @@ class Analysis:
 
 
 def by_run(measure: Callable[[Run], pd.DataFrame | None]) -> Callable[[Sequence[Run]], pd.DataFrame]:
-    """Rows of each run, under each other, with its name in the column `run`. None: not of this analysis."""
+    """A `measure` that measures each run by itself and adds a column `run`. None: the analysis is not about the run."""
 
     def of_all(runs: Sequence[Run]) -> pd.DataFrame:
         frames = [(run.name, measure(run)) for run in runs]
@@ -50,9 +50,17 @@ def by_run(measure: Callable[[Run], pd.DataFrame | None]) -> Callable[[Sequence[
 
 
 def write(analyses: Sequence[Analysis], runs: Sequence[Run], folder: Path) -> list[str]:
-    """Write <stem>-<subset>.csv and .svg of each analysis and subset. Returns a line for each run left out, and why.
+    """Write <stem>-<subset>.csv and .svg for each analysis and subset.
 
-    Rows of runs that are not among `runs`, or cannot be measured here, stay in the csv as they are.
+    Rows of runs that are not among `runs`, or that cannot be measured on this machine, stay in the csv unchanged.
+
+    Args:
+        analyses: of one paper.
+        runs: to measure.
+        folder: to write to.
+
+    Returns:
+        One line per run that was left out, with the reason.
     """
     left_out = []
     if any(analysis.needs == "checkpoint" for analysis in analyses):
@@ -70,7 +78,7 @@ def write(analyses: Sequence[Analysis], runs: Sequence[Run], folder: Path) -> li
 
 
 def _merge(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows, and those that the file has of other runs; runs in alphabetical order."""
+    """The rows together with the file's rows of other runs, in alphabetical order of the runs."""
     if "run" not in rows:
         return rows
     if path.is_file():

@@ -29,7 +29,7 @@ def draw_class_losses(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def gains(runs: Sequence[Run]) -> pd.DataFrame:
-    """Figure 3: ACC_run - ACC_baseline of each class, in points, of every other run over the baselines among `runs`."""
+    """Figure 3: ACC_run - ACC_baseline of each class, in points, for each baseline among `runs` and each other run."""
     parts = []
     for baseline in (run for run in runs if run.params.method in BASELINES):
         base = baseline.classes.set_index("class").accuracy

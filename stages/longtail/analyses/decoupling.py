@@ -26,7 +26,7 @@ TAUS = np.linspace(0, 1, 21).round(2)
 
 
 def classifier_name(classifier: Classifier) -> str:
-    """joint, cRT, LWS, NCM or tau-normalised; '' for others, which the paper has not."""
+    """joint, cRT, LWS, NCM or tau-normalised; '' for others, which are not in the paper."""
     if isinstance(classifier, TauNormalise):
         return "tau-normalised"
     if isinstance(classifier, NearestClassMean):
@@ -40,7 +40,7 @@ def classifier_name(classifier: Classifier) -> str:
 
 
 def is_plain(axes: Representation) -> bool:
-    """Is the representation one of the paper's: a class sampler, cross-entropy, and nothing else?"""
+    """Whether the representation is one of the paper's: a class sampler, cross-entropy, and nothing else."""
     kinds = axes.embedded.kind, axes.weighting.kind, axes.whitening.kind, axes.mixing.kind, axes.auxiliary.kind
     usual = axes.loss.kind == "cross_entropy" and axes.head == "linear" and set(kinds) == {"none"}
     return usual and isinstance(axes.sampler, ClassSampler)
@@ -72,7 +72,7 @@ def draw_accuracies(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def head_weights(head: nn.Module) -> Tensor | None:
-    """The weight vectors of the classes (classes, features) as the logits use them; None where there are none."""
+    """The classes' weight vectors (classes, features) as the logits use them; None if the head has none."""
     if isinstance(head, nn.Linear):
         return head.weight.detach()
     if isinstance(head, heads.ScaledHead):
@@ -101,13 +101,16 @@ def draw_weight_norms(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def tau_accuracies(weight: Tensor, features: Tensor, labels: Tensor, shots: Sequence[str]) -> pd.DataFrame:
-    """Columns tau, group, accuracy (percent): of the head without its bias, its weights divided by ||w_j||^tau.
+    """Test accuracies of the head without its bias and with its weights divided by ||w_j||^tau.
 
     Args:
         weight: of the head, float32 (classes, features).
         features: of the test images, float32 (n, features).
         labels: int64 (n,).
         shots: the group of each class, by its number.
+
+    Returns:
+        Rows with the columns tau, group and accuracy (percent).
     """
     rows = []
     for tau in TAUS:

@@ -1,4 +1,4 @@
-"""What several figures share."""
+"""Drawing that several figures have in common."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STYLES = ("-", "--", ":", "-.")
 
 
 def labels(frame: pd.DataFrame) -> dict[str, str]:
-    """Run -> what its name has more than all others: the method, where they share a subset."""
+    """For each run the part of its name that the others do not have: the method, if they share a subset."""
     names = list(dict.fromkeys(frame.run))
     bare = [name.rpartition("/")[2] for name in names]
     parts = [name.split("-") for name in bare]
@@ -36,7 +36,7 @@ def colours(names: Any) -> dict[str, str]:
 
 
 def by_class(axes: Any, frame: pd.DataFrame, column: str, *, legend: bool = True) -> None:
-    """A line a run, `column` of each class; dashed differently, so that equal runs are both seen."""
+    """Draw one line per run: `column` against the classes. Dashes differ, so that two equal runs can both be seen."""
     names = labels(frame)
     for number, (run, mine) in enumerate(frame.groupby("run", sort=False)):
         marker = "." if len(mine) <= 20 else ""

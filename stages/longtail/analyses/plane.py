@@ -20,10 +20,10 @@ BOUNDARY = 400  # points along the line between two classes
 
 
 def positions(run: Run) -> pd.DataFrame | None:
-    """A row an image, and a row a class for the classifier, of some epochs; first seed.
+    """For some epochs of the first seed one row per image, and one row per class for the classifier.
 
-    Columns epoch, division (train, test or head), class, name, count, x, y, bias: the features of an image, or the
-    weights of a class and its bias. None without runtime.observe=[plane].
+    The columns are epoch, division (train, test or head), class, name, count, x, y and bias: an image's features, or a
+    class's weights and bias. None without runtime.observe=[plane].
     """
     rows = next(iter(run.states.values())).get("observed", [])
     if not rows or "plane_head" not in rows[0]:
@@ -43,7 +43,7 @@ def positions(run: Run) -> pd.DataFrame | None:
 
 
 def draw_positions(frame: pd.DataFrame, figure: Figure) -> None:
-    """A column an epoch, a row a run and division; lines part the classes, arrows are their weights."""
+    """Draw one column per epoch and one row per run and division. Lines part the classes, arrows are their weights."""
     names, epochs = drawing.labels(frame), sorted(frame.epoch.unique())
     runs = list(dict.fromkeys(frame.run))
     panels = figure.subplots(len(runs) * len(DIVISIONS), len(epochs), squeeze=False)

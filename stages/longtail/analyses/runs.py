@@ -1,4 +1,4 @@
-"""The runs to look into: what each left in git, and its networks and images where this machine has them."""
+"""The runs to analyse: their results in git, and their networks and images if this machine has them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from stages.longtail.training import checkpoint
 
 
 def compute() -> Compute:
-    """A GPU if there is one; fp32, whatever a run was trained in: an analysis adds no rounding of its own."""
+    """A GPU if there is one, in fp32 whatever a run was trained in, so that an analysis adds no rounding."""
     return Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"), "fp32")
 
 
@@ -69,7 +69,7 @@ class Run:
 
     @cached_property
     def classes(self) -> pd.DataFrame:
-        """A class a row, the largest first: rank, class, name, count, shot, accuracy (percent), perhaps more."""
+        """One row per class, the largest first: rank, class, name, count, shot, accuracy (percent), perhaps more."""
         return _numbers(read_csv(self.results / "per_class.csv"), text=("name", "shot"))
 
     @cached_property
@@ -79,14 +79,14 @@ class Run:
 
     @cached_property
     def states(self) -> dict[int, dict[str, Any]]:
-        """The final state of each seed. Raises UserError if the checkpoint is not the one the results are of."""
+        """The final state of each seed. Raises UserError if the results are not of this checkpoint."""
         manifest = self.results / "manifest.json"
         if manifest.is_file() and read_json(manifest).get("checkpoint", "") not in ("", digest(self.checkpoint)):
             raise UserError(f"{self.checkpoint} is not what {manifest} describes: dvc checkout, or run it again")
         return checkpoint.load_seeds(self.checkpoint, self.params.seeds)
 
     def network(self, seed: int) -> network.Network:
-        """In evaluation mode, on the device of `compute`."""
+        """The final network of a seed, in evaluation mode, on the device of `compute`."""
         if (seed, "network") not in self._kept:
             state = self.states[seed]
             model = network.restore(state["architecture"], state["network"], compute().device)
@@ -94,14 +94,14 @@ class Run:
         return self._kept[seed, "network"]
 
     def images(self, division: str) -> Batches:
-        """train: the subset that it was trained on; test: all test images."""
+        """The images of a division: `train` is the subset that the run trained on, `test` all test images."""
         source = _division(self.raw, division)
         rows = subsets.read(self.splits).kept if division == "train" else np.arange(len(source.labels))
         crop = next(iter(self.states.values()))["architecture"].get("crop")
         return packed.batches(source, rows, compute().device, crop=crop)
 
     def features(self, seed: int, division: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs of the head, float32 (n, features_size), of images that are not augmented, and labels int64 (n,)."""
+        """The head's inputs for images without augmentation, float32 (n, features_size), and labels, int64 (n,)."""
         if (seed, division) not in self._kept:
             images = self.images(division)
             self._kept[seed, division] = predict.features(self.network(seed), images, compute()), images.labels
@@ -119,10 +119,12 @@ def _numbers(frame: pd.DataFrame, text: Sequence[str]) -> pd.DataFrame:
 
 
 def recorded(paper: str, papers: Path, names: Iterable[str] = ()) -> list[Run]:
-    """Runs of a paper whose results are in git, in the order of its params.yaml: those named, or all.
+    """A paper's runs whose results are in git, in the order of its params.yaml.
 
-    papers: the papers' folder; names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for a run of
-    another paper.
+    Args:
+        paper: such as switching.
+        papers: the papers' folder.
+        names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for another paper's run; none: all.
     """
     chosen = list(names)
     if not chosen:

@@ -24,7 +24,7 @@ PRINTED_SUBSET = "cifar10-exp-50"  # that of Table 12
 def test_curve(run: Run) -> pd.DataFrame | None:
     """Figure 3: test accuracy after each tested epoch, percent, mean over seeds, and the epoch of the switch.
 
-    Heads that are trained on a frozen representation are not of this figure.
+    Heads that are trained on a frozen representation are left out.
     """
     history = run.history
     if "head" in set(history.part):
@@ -73,7 +73,7 @@ def events(run: Run) -> pd.DataFrame | None:
 
 
 def draw_events(frame: pd.DataFrame, figure: Figure) -> None:
-    """The first run of the file; with more than ten classes, ten of them from the largest to the smallest."""
+    """Draw the first run of the file; with more than ten classes, ten of them from the largest to the smallest."""
     frame = frame[frame.run == frame.run.iloc[0]]
     ranks = np.unique(np.linspace(1, frame["rank"].max(), 10).round().astype(int))
     panels = figure.subplots(2, 5, sharex=True, sharey=True).ravel()

@@ -1,4 +1,4 @@
-"""Curves along training, of what `runtime.observe` recorded; see training/observation.py for the quantities."""
+"""Curves over the epochs of what `runtime.observe` recorded; training/observation.py has the quantities."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stages.longtail.analyses.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CLASSES = 10  # of many more, so many stand in a csv, from the largest to the smallest
+CLASSES = 10  # a csv has at most so many classes, spread from the largest to the smallest
 
 
 def curves(run: Run, *quantities: str) -> pd.DataFrame | None:
-    """epoch, rank, class, count and a column a quantity, mean over seeds; None where they were not recorded."""
+    """Rows with epoch, rank, class, count and one column per quantity, mean over seeds; None if not recorded."""
     recorded = [state.get("observed", []) for state in run.states.values()]
     if not all(rows and set(quantities) <= rows[0].keys() for rows in recorded):
         return None
@@ -38,19 +38,19 @@ def curves(run: Run, *quantities: str) -> pd.DataFrame | None:
 
 
 def some(frame: pd.DataFrame, number: int) -> list[int]:
-    """Ranks of `number` of the classes, the largest and the smallest among them."""
+    """The ranks of `number` classes, spread from the largest to the smallest."""
     ranks = np.sort(frame["rank"].unique())
     return [int(rank) for rank in np.unique(ranks[np.linspace(0, len(ranks) - 1, number).round().astype(int)])]
 
 
 def draw(frame: pd.DataFrame, figure: Figure, columns: dict[str, str], classes: int = 2, scale: str = "linear") -> None:
-    """A column of panels a run, a row a quantity, a line a class.
+    """Draw panels in one column per run and one row per quantity, with one line per class.
 
     Args:
         frame: of `curves`, with the column run.
         figure: to draw on.
         columns: quantities and the labels of their axes.
-        classes: how many, the largest and the smallest among them.
+        classes: how many to draw, the largest and the smallest among them.
         scale: of the y-axis, linear or log.
     """
     names, ranks = drawing.labels(frame), some(frame, classes)
@@ -69,7 +69,7 @@ def draw(frame: pd.DataFrame, figure: Figure, columns: dict[str, str], classes: 
 
 
 def draw_by_class(frame: pd.DataFrame, figure: Figure, column: str, label: str, order: Sequence[int]) -> None:
-    """A panel a class, by its rank in `order`; a line a run."""
+    """Draw one panel per class, the ranks in `order`, with one line per run."""
     names = drawing.labels(frame)
     for axes, rank in zip(figure.subplots(1, len(order)), order, strict=True):
         for run, mine in frame[frame["rank"] == rank].groupby("run", sort=False):

@@ -1,4 +1,4 @@
-"""What the probabilities of a network are worth: their likelihood, and how far confidence is from accuracy."""
+"""How good a network's probabilities are: their likelihood, and how far its confidence is from its accuracy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, shots: Seque
     """Mean over the images of each group of -log softmax of the true class, in nats.
 
     Args:
-        logits: float16 (n, classes), to whose softmax the network was trained: those of LDAM times its scale.
+        logits: float16 (n, classes), whose softmax the network was trained by: those of LDAM times its scale.
         labels: int64 (n,).
         shots: many, medium or few, of each class.
     """
@@ -29,14 +29,16 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, shots: Seque
 def calibration_error(logits: np.ndarray, labels: np.ndarray, shots: Sequence[str]) -> dict[str, float]:
     """Expected calibration error of the images of each group (Guo et al. 2017, Eq. 5), a fraction.
 
-    The images are put into 15 bins of equal width by their confidence, the probability of the predicted class; the
-    error is the mean over the images of their bin's |accuracy - confidence|. See `negative_log_likelihood` for the
-    arguments.
+    The images are put into 15 bins of equal width by their confidence, the probability of the predicted class. The
+    error is the mean over the images of their bin's |accuracy - confidence|.
+
+    Args:
+        logits, labels, shots: see `negative_log_likelihood`.
     """
     confidence = torch.from_numpy(logits).float().softmax(1).amax(1)
     correct = torch.from_numpy((logits.argmax(1) == labels).astype(np.int64))
     return {
-        # Of confidences and hits this is the error of several classes, and needs no matrix of them.
+        # From confidences and hits the binary error is the multi-class one, without a matrix of probabilities.
         group: float(binary_calibration_error(confidence[rows], correct[rows], n_bins=BINS))
         for group, rows in _members(labels, shots).items()
     }

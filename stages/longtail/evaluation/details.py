@@ -1,4 +1,4 @@
-"""metrics_more.json: all that readers ask of a result beside its accuracies. docs/metrics.md defines each number."""
+"""metrics_more.json: the numbers beside the accuracies. docs/metrics.md defines each of them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from stages.longtail.prediction.accuracy import by_group, per_class
 def metrics(
     tested: Outputs, matrices: Sequence[np.ndarray], history: pd.DataFrame, classes: pd.DataFrame, probabilities: bool
 ) -> dict[str, Any]:
-    """All numbers of metrics_more.json: of the last epoch, the mean over seeds, rounded.
+    """All numbers of metrics_more.json: for the last epoch, the mean over seeds, rounded.
 
     Args:
-        tested: the answers of every seed.
-        matrices: a confusion matrix a seed.
-        history: history.csv, with numbers.
+        tested: the outputs of every seed.
+        matrices: one confusion matrix per seed.
+        history: history.csv, its columns turned into numbers.
         classes: see subsets.read_classes.
-        probabilities: False where the softmax of the logits means nothing, as of distances to class means: what needs
-            it is then None.
+        probabilities: False if the softmax of the logits means nothing, as for distances to class means. The numbers
+            that need it are then None.
     """
     shots, labels = classes["shot"].tolist(), tested.labels
     found = intervals.of_run(tested.predicted, labels, shots)
@@ -55,7 +55,7 @@ def metrics(
 
 
 def of_classes(matrix: np.ndarray) -> dict[str, float]:
-    """The lowest and the geometric and harmonic mean of the classes' accuracies, and that of all images; percent."""
+    """The lowest class accuracy, the classes' geometric and harmonic mean, and the accuracy of all images; percent."""
     accuracies = per_class(matrix)
     return {
         "worst_class": float(accuracies.min()),
@@ -66,7 +66,12 @@ def of_classes(matrix: np.ndarray) -> dict[str, float]:
 
 
 def macro_f1(predicted: np.ndarray, labels: np.ndarray, classes: int) -> float:
-    """Mean over the classes of their F1 score, percent. predicted, labels: int64 (n,)."""
+    """The mean of the classes' F1 scores, percent.
+
+    Args:
+        predicted, labels: int64 (n,).
+        classes: number of classes.
+    """
     score = multiclass_f1_score(torch.from_numpy(predicted), torch.from_numpy(labels), classes, average="macro")
     return 100 * float(score)
 

@@ -1,8 +1,8 @@
-"""How sure an accuracy is: 95% intervals from its test images, and from its seeds. They answer different questions.
+"""95% intervals of an accuracy, from its test images and from its seeds.
 
-From the test images: how the number would move had other images of the same classes been photographed, the trained
-networks being what they are. From the seeds: how the mean would move had other seeds been trained. Neither holds the
-other. Both take predicted classes alone, so predictions.npz is enough.
+They answer different questions, and neither contains the other. From the test images: how would the number of the same
+trained networks change with other images of the same classes? From the seeds: how would the mean change with other
+seeds? Both need only predicted classes, so predictions.npz is enough.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Interval:
 
 
 def of_run(predicted: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int = 0) -> dict[str, Interval]:
-    """Accuracy of each group, percent, averaged over seeds, with its interval from the test images.
+    """Each group's accuracy in percent, averaged over seeds, with its interval from the test images.
 
     Args:
         predicted: int64 (seeds, n), see outputs.read_predictions.
@@ -46,9 +46,11 @@ def of_run(predicted: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed
 def of_difference(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int = 0
 ) -> dict[str, Interval]:
-    """Accuracy of `first` less that of `second`, by group, paired: each resample draws the same images for both.
+    """Each group's accuracy in `first` minus that in `second`, paired: each resample has the same images for both.
 
-    first and second may have different numbers of seeds: each is averaged over its own. See `of_run`.
+    Args:
+        first, second: predicted classes, int64 (seeds, n); the numbers of seeds may differ.
+        labels, shots, seed: see `of_run`.
     """
     difference = (first == labels).mean(0) - (second == labels).mean(0)
     return _bootstrap(100 * difference, labels, shots, seed)
@@ -57,12 +59,12 @@ def of_difference(
 def of_class_differences(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0
 ) -> list[Interval]:
-    """The same of each class."""
+    """As `of_difference`, class by class. classes: how many there are."""
     return _of_classes(100 * ((first == labels).mean(0) - (second == labels).mean(0)), labels, classes, seed)
 
 
 def of_classes(predicted: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> list[Interval]:
-    """Accuracy of each class, percent, averaged over seeds, with its interval from the test images. See `of_run`."""
+    """As `of_run`, class by class. classes: how many there are."""
     return _of_classes(100 * (predicted == labels).mean(0), labels, classes, seed)
 
 
@@ -72,7 +74,7 @@ def _of_classes(values: np.ndarray, labels: np.ndarray, classes: int, seed: int)
 
 
 def of_seeds(values: Sequence[float]) -> Interval:
-    """The mean over seeds with Student's t interval. values: a number a seed, two or more."""
+    """The mean over seeds with Student's t interval. values: one number per seed, of two seeds or more."""
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
     if error == 0:
         return Interval(mean, mean, mean)
@@ -81,9 +83,9 @@ def of_seeds(values: Sequence[float]) -> Interval:
 
 
 def of_seed_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Mean of `first` less that of `second`, with Welch's t interval. Each: a number a seed, two or more.
+    """The mean of `first` minus that of `second`, with Welch's t interval. Each has one number per seed, two or more.
 
-    Not paired: the same seed of two methods shares little once they have trained apart.
+    They are not paired: under two methods the same seed soon has little in common.
     """
     difference = float(np.mean(first) - np.mean(second))
     if np.std(first) == np.std(second) == 0:
@@ -93,7 +95,7 @@ def of_seed_difference(first: Sequence[float], second: Sequence[float]) -> Inter
 
 
 def _bootstrap(values: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int) -> dict[str, Interval]:
-    """Intervals of the groups' means. values: float64 (n,), a number an image."""
+    """Intervals of the groups' means. values: one number per image, float64 (n,)."""
     means, resampled = _resample(values, labels, len(shots), seed)
     members = {name: [shot == name for shot in shots] for name in GROUPS[1:]} | {"all": [True] * len(shots)}
     return {
@@ -104,9 +106,9 @@ def _bootstrap(values: np.ndarray, labels: np.ndarray, shots: Sequence[str], see
 def _resample(values: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The classes' means (classes,), and those of resamples of their images (classes, RESAMPLES).
 
-    Few values differ (with s seeds at most s + 1, or 2s + 1 differences), so instead of drawing images, a class's
-    resample draws from the multinomial distribution how often each value occurs: that is exactly how often it occurs
-    among images drawn with replacement, at a hundredth of the time.
+    The images have few different values: with s seeds at most s + 1, or 2s + 1 differences. So a resample does not draw
+    images but how often each value occurs, from the multinomial distribution. That is exactly its distribution among
+    images drawn with replacement, and takes a hundredth of the time.
     """
     random = np.random.default_rng(seed)
     means, resampled = np.empty(classes), np.empty((classes, RESAMPLES))

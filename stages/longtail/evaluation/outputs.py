@@ -1,4 +1,4 @@
-"""What the final networks answered to the test images: logits for DVC's cache, predicted classes for git."""
+"""The final networks' outputs for the test images: logits, for DVC's cache, and predicted classes, for git."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from stages.longtail.files.artifacts import atomic
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of several seeds, in the order of the test images. logits float16 (seeds, n, classes), the largest of an image
-    is 0; labels int64 (n,)."""
+    """The outputs of several seeds, in the order of the test images.
+
+    logits: float16 (seeds, n, classes); the largest of each image is 0. labels: int64 (n,).
+    """
 
     logits: np.ndarray
     labels: np.ndarray
@@ -23,36 +25,39 @@ class Outputs:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The class of the largest logit, the lowest one of a tie: int64 (seeds, n)."""
+        """The class of the largest logit, int64 (seeds, n); in a tie the class with the lowest number."""
         return self.logits.argmax(-1)
 
 
 def write(path: Path, outputs: Outputs) -> None:
-    """logits.npz. The same bytes for the same outputs."""
+    """Write logits.npz; the same outputs give the same bytes."""
     seeds = np.array(outputs.seeds, np.int64)
     _write(path, logits=outputs.logits, labels=_small(outputs.labels), seeds=seeds, compressed=False)
 
 
 def read(path: Path) -> Outputs:
-    """Raises UserError if the file is damaged."""
+    """Read logits.npz. Raises UserError if it is damaged."""
     arrays = _read(path, "logits", "labels", "seeds")
     return Outputs(arrays["logits"], arrays["labels"].astype(np.int64), tuple(arrays["seeds"].tolist()))
 
 
 def write_predictions(path: Path, outputs: Outputs) -> None:
-    """predictions.npz: predicted classes and labels, under 20 KB for a seed's 10,000 images of up to 100 classes."""
+    """Write predictions.npz: predicted classes and labels, under 20 KB per seed for 10,000 images of 100 classes."""
     seeds = np.array(outputs.seeds, np.int64)
     _write(path, predicted=_small(outputs.predicted), labels=_small(outputs.labels), seeds=seeds, compressed=True)
 
 
 def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """predicted int64 (seeds, n) and labels int64 (n,). Raises UserError if the file is damaged."""
+    """Read predictions.npz: predicted classes, int64 (seeds, n), and labels, int64 (n,).
+
+    Raises UserError if it is damaged.
+    """
     arrays = _read(path, "predicted", "labels", "seeds")
     return arrays["predicted"].astype(np.int64), arrays["labels"].astype(np.int64)
 
 
 def _small(classes: np.ndarray) -> np.ndarray:
-    """Class numbers in the narrowest type that holds them."""
+    """Class numbers in the narrowest integer type that has room for them."""
     return classes.astype(np.min_scalar_type(int(classes.max(initial=0))))
 
 

@@ -1,4 +1,4 @@
-"""What makes probabilities of what a head gives."""
+"""How a head's outputs become probabilities, if they do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.longtail.recipe.representation import LDAM, Representation
 
 
 def scale(params: Params, architecture: Architecture) -> float:
-    """What the loss that trained the head multiplied its outputs by: LDAM's scale for its cosines, else 1."""
+    """The factor by which the training loss multiplied the head's outputs: LDAM's scale for its cosines, else 1."""
     classifier: Classifier = params.section("classifier", Classifier)
     representation: Representation = params.section("representation", Representation)
     losses = [getattr(classifier, "loss", None), representation.loss]
@@ -23,5 +23,5 @@ def scale(params: Params, architecture: Architecture) -> float:
 
 
 def meant(architecture: Architecture) -> bool:
-    """False where the head gives distances to class means, whose softmax nothing was trained by."""
+    """Whether a softmax of the outputs means something: not for distances to class means, which no loss trained."""
     return not architecture["head"].startswith("ncm")

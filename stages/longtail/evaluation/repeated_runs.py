@@ -1,4 +1,4 @@
-"""What several runs of a recipe tell together: bias and variance, and the regularity of training images."""
+"""Measures over several runs of one recipe: bias and variance, and the regularity of training images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import pandas as pd
 
 
 def decomposition(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Squared bias, variance and their sum, the total error, of repeated runs (`switching` Table 9), as fractions.
+    """Squared bias, variance and their sum, the total error, over repeated runs (`switching` Table 9), as fractions.
 
-    predictions: int64 (runs, n), the predicted classes; labels: int64 (n,). The paper does not define them. Here they
-    are those of half the squared distance between the one-hot prediction and the one-hot label, averaged over the
-    images of each class and then over the classes, as accuracies are: the total error is one minus the mean accuracy.
+    The paper does not define them. Here they decompose half the squared distance between the one-hot prediction and the
+    one-hot label, averaged over the images of each class and then over the classes, as accuracies are. So the total
+    error is one minus the mean accuracy.
+
+    Args:
+        predictions: predicted classes, int64 (runs, n).
+        labels: int64 (n,).
     """
     classes = int(max(predictions.max(), labels.max())) + 1
     votes = np.stack([(predictions == c).mean(0) for c in range(classes)], axis=1)
@@ -27,18 +31,24 @@ def decomposition(predictions: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 
 def mean_events(runs: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """learned and forgotten events of each training image, averaged over runs, float64 (n,), and the labels (n,).
+    """Each training image's learned and forgotten events, averaged over runs, float64 (n,), and the labels (n,).
 
-    runs: see learning.regularity.Regularity.state.
+    runs: see training.regularity.Regularity.state.
     """
     learned, forgotten = (np.mean([np.asarray(run[name]) for run in runs], 0) for name in ("learned", "forgotten"))
     return learned, forgotten, np.asarray(runs[0]["labels"])
 
 
 def irregularity(learned: np.ndarray, forgotten: np.ndarray, labels: np.ndarray, classes: int) -> pd.DataFrame:
-    """Columns f_norm and irregularity, a class a row (`switching` Eq. 10 to 12, Table 12).
+    """The irregularity of each class (`switching` Eq. 10 to 12, Table 12).
 
-    learned, forgotten: float64 (n,), events of each training image, averaged over runs; labels: int64 (n,).
+    Args:
+        learned, forgotten: events of each training image, averaged over runs, float64 (n,).
+        labels: int64 (n,).
+        classes: number of classes.
+
+    Returns:
+        One row per class, with the columns f_norm and irregularity.
     """
     rows = []
     for label in range(classes):
@@ -50,7 +60,7 @@ def irregularity(learned: np.ndarray, forgotten: np.ndarray, labels: np.ndarray,
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of two quantities of the classes (`switching` Eq. 13); 0 where one of them does not vary."""
+    """The correlation of two quantities over the classes (`switching` Eq. 13); 0 if one of them does not vary."""
     if first.std() == 0 or second.std() == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])

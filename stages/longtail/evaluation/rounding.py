@@ -8,16 +8,16 @@ PERCENT, FRACTION = 4, 5  # decimals in metrics files; DVC shows five, so it nev
 
 
 def rounded(value: float, digits: int) -> float:
-    """`value` to `digits` decimals, half-way cases away from zero, as a reader does who sees 76.85.
+    """Round `value` to `digits` decimals, half-way cases away from zero, as a reader rounds 76.85.
 
-    Python's own rounding and formatting see 76.849999999999994, which is what a float of 76.85 is, and write 76.8.
-    What floats carry beyond the ninth decimal is taken for such noise. nan and infinity stay what they are.
+    Python would round to 76.8, since the float 76.85 is 76.849999999999994. Here decimals beyond the ninth are taken
+    for such noise. nan and infinity stay what they are.
     """
     return float(text(value, digits))
 
 
 def text(value: float, digits: int, sign: bool = False) -> str:
-    """The same as text with `digits` decimals; with a + where `sign` asks for it. There is no minus zero."""
+    """`rounded` as text with `digits` decimals. sign: write + before positive numbers. Zero has no minus."""
     number = Decimal(f"{value:.9f}")
     if number.is_finite():
         number = number.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)

@@ -1,6 +1,6 @@
-"""Accuracy where the classes of the test set are not equally frequent (Hong et al. 2021, section 5.1).
+"""Accuracy under a test prior that is not uniform (Hong et al. 2021, section 5.1).
 
-No test image is dropped or repeated: the accuracies of the classes are averaged by the shifted prior.
+No test image is dropped or repeated. The classes' accuracies are averaged with the shifted prior as weights.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ RATIOS = (2, 5, 10, 25, 50)  # the most frequent class over the least frequent o
 
 
 def prior(counts: np.ndarray, direction: str, ratio: float) -> np.ndarray:
-    """Each class's share of the test images, float64 (classes,): exponential from the first to the last class.
+    """Each class's share of the test images, float64 (classes,), which falls exponentially from class to class.
 
     Args:
-        counts: int64 (classes,), training images of each class.
-        direction: forward: the class with the most training images is the most frequent; backward: the least
-            frequent. Classes with as many training images follow their own order.
+        counts: training images of each class, int64 (classes,).
+        direction: `forward` makes the class with the most training images the most frequent, `backward` the least
+            frequent. Classes with equally many training images keep their order.
         ratio: of the most to the least frequent class.
     """
     rank = np.empty(len(counts))
@@ -39,8 +39,8 @@ def adjusted(logits: np.ndarray, assumed: np.ndarray, share: np.ndarray) -> np.n
 
     Args:
         logits: (n, classes).
-        assumed: float64 (classes,), the prior that the logits hold.
-        share: float64 (classes,), that of the test images.
+        assumed: the prior that the logits contain, float64 (classes,).
+        share: the prior of the test images, float64 (classes,).
     """
     return (logits.astype(np.float32) + np.log(share / assumed).astype(np.float32)).argmax(1)
 
@@ -48,17 +48,18 @@ def adjusted(logits: np.ndarray, assumed: np.ndarray, share: np.ndarray) -> np.n
 def accuracies(
     logits: np.ndarray, labels: np.ndarray, counts: np.ndarray, probabilities: bool
 ) -> dict[str, dict[str, float | None]]:
-    """Top-1 accuracy in percent under each prior, by names such as forward_50.
-
-    plain: of the predictions as they are. from_training, from_balanced: of the logits adjusted by the known prior, as
-    if they held the training set's prior or a uniform one; which of them is right depends on the method, the training
-    set's where the classifier saw the images as they are under cross-entropy, the uniform one where it was balanced.
+    """Top-1 accuracy in percent under each shifted prior.
 
     Args:
         logits: float16 (n, classes).
         labels: int64 (n,).
-        counts: int64 (classes,), training images of each class.
-        probabilities: False where the softmax of the logits means nothing: no adjustment then, but None.
+        counts: training images of each class, int64 (classes,).
+        probabilities: False if the softmax of the logits means nothing; the adjusted accuracies are then None.
+
+    Returns:
+        For each prior, under names such as forward_50, three accuracies. `plain`: without adjustment. `from_training`
+        and `from_balanced`: with the logits adjusted to the known prior, as if they contained the prior of the training
+        set, or a uniform one. The first fits plain cross-entropy, the second a classifier that was balanced.
     """
     assumed = {"from_training": counts / counts.sum(), "from_balanced": np.full(len(counts), 1 / len(counts))}
     result: dict[str, dict[str, float | None]] = {}

@@ -1,4 +1,4 @@
-"""The small tables of reports/: means and standard deviations over seeds, all in percent."""
+"""The small tables in reports/: means and standard deviations over seeds, in percent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from stages.longtail.prediction.accuracy import per_class as accuracy_per_class
 
 
 def metrics(matrices: Sequence[np.ndarray], history: pd.DataFrame, shots: Sequence[str]) -> dict[str, Any]:
-    """acc: the last epoch, which is the result. best: the epoch of the best test accuracy, chosen by looking at the
-    test set as much published code does; never the result. selected: the epoch chosen on held-out training images,
-    where there are any. std, best_std, selected_std: the sample's over seeds, with two or more.
+    """The accuracies of metrics.json, by group. A group without classes is left out.
 
-    matrices: a confusion matrix a seed. A group without classes is left out.
+    Args:
+        matrices: one confusion matrix per seed, of the last epoch.
+        history: history.csv, its columns turned into numbers.
+        shots: many, medium or few, of each class.
+
+    Returns:
+        `acc`: of the last epoch, which is the result. `best`: of the epoch with the best test accuracy. It is chosen by
+        looking at the test set, as much published code does, and is never the result. `selected`: of the epoch chosen
+        on held-out training images, if there are any. `std`, `best_std` and `selected_std`: standard deviations of the
+        sample over seeds, with two seeds or more. `seeds`: how many.
     """
     seeds = [rows for _, rows in history.groupby("seed", sort=False)]
     last = [by_group(accuracy_per_class(matrix), shots) for matrix in matrices]
@@ -33,20 +40,20 @@ def metrics(matrices: Sequence[np.ndarray], history: pd.DataFrame, shots: Sequen
 
 
 def best_epoch(rows: pd.DataFrame) -> dict[str, float]:
-    """Test accuracies at the epoch of one seed that is the best on the test images, with that epoch."""
+    """One seed's test accuracies at the epoch that is best on the test images, and that epoch."""
     return tested_at(rows, _highest(rows, "test_all"))
 
 
 def selected_epoch(held: pd.DataFrame) -> float:
-    """The epoch of one seed that is the best on held-out training images; of equals the first.
+    """One seed's epoch that is best on held-out training images; the first of equals.
 
-    held: columns part, epoch, held_all of the history alone, so that nothing of the test images can choose.
+    held: only the columns part, epoch and held_all of the history, so that the test images cannot influence the choice.
     """
     return _highest(held, "held_all")
 
 
 def tested_at(rows: pd.DataFrame, epoch: float) -> dict[str, float]:
-    """Test accuracies of one seed at an epoch of the method's own, with that epoch."""
+    """One seed's test accuracies at one of the method's own epochs (see `_own`), and that epoch."""
     own = _own(rows)
     row = own[own.epoch == epoch].iloc[0]
     accuracies = {group: float(row[f"test_{group}"]) for group in GROUPS if pd.notna(row[f"test_{group}"])}
@@ -59,17 +66,17 @@ def _highest(rows: pd.DataFrame, column: str) -> float:
 
 
 def _own(rows: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of the method itself: where the head was made after the representation, that head's alone, for the
-    representation's head is another method."""
+    """The epochs of the method itself. If its head was made after the representation, only that head's: with the
+    representation's own head the network is another method."""
     heads = rows[rows.part == "head"]
     return rows if heads.empty else heads
 
 
 def last_epochs(history: pd.DataFrame, count: int = 10) -> dict[str, float] | None:
-    """Test accuracy of each group, percent: the mean over the last `count` epochs, then over seeds.
+    """Each group's test accuracy in percent, averaged over the last `count` epochs and then over seeds.
 
-    None unless every seed tested each of them and all belong to the last part of the training: the head's where one
-    was made after the representation, those after the branch where there are any.
+    None unless every seed was tested after each of these epochs, and all of them belong to the last part of its
+    training: the head's, if a head was made after the representation, else what follows the branch, if anything does.
     """
     found = []
     for _, rows in history.groupby("seed", sort=False):
@@ -91,9 +98,12 @@ def per_class(matrices: Sequence[np.ndarray], classes: pd.DataFrame) -> pd.DataF
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
-    """Mean over the classes of their share of images whose label is among the k largest logits, percent.
+    """Top-k accuracy in percent: how often the label is among the k largest logits, averaged over the classes.
 
-    logits (n, classes), labels int64 (n,). A tie counts for the label.
+    Args:
+        logits: (n, classes); a tie counts for the label.
+        labels: int64 (n,).
+        k: how many.
     """
     larger = (logits > np.take_along_axis(logits, labels[:, None], 1)).sum(1)
     sizes = np.bincount(labels)
@@ -107,7 +117,10 @@ def shots(metrics: dict[str, Any]) -> pd.DataFrame:
 
 
 def confusion(matrix: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """An image a row, as DVC's confusion template wants it. matrix: int64 (classes, classes), rows are true classes."""
+    """One row per test image, as DVC's confusion template needs it.
+
+    matrix: int64 (classes, classes); its rows are true classes.
+    """
     actual, predicted = np.divmod(np.repeat(np.arange(matrix.size), matrix.ravel()), len(names))
     return pd.DataFrame({"actual": [names[i] for i in actual], "predicted": [names[i] for i in predicted]})
 

@@ -1,6 +1,6 @@
-"""The board that no paper has: every method that ran under one protocol, on the same subset, with intervals.
+"""A comparison that no paper has: all methods that ran under one protocol on the same subset, with intervals.
 
-Made of the recorded runs of all papers that have predictions.npz; written as reports/papers/BOARD.md.
+It is made from the recorded runs of all papers that have predictions.npz, and written as reports/papers/BOARD.md.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def label(method: str, request: requested_runs.Request) -> str:
 
 
 def subset(sections: dict[str, Any]) -> str:
-    """Such as: cifar10, exp, ratio 100. A subset of another seed or size says so."""
+    """A subset as text, such as cifar10, exp, ratio 100, with its seed or size if they are not the usual ones."""
     split = sections["split"]
     words = [sections["dataset"]["name"], split["profile"], f"ratio {split['ratio']:g}"]
     words += [f"{key} {split[key]}" for key in ("seed", "holdout", "n_max") if split[key]]

@@ -20,8 +20,15 @@ def table(
     published: dict[str, float],
     changed: list[str],
 ) -> str:
-    """Markdown. metrics, more: the two metrics files; where, published: see published.cell; changed: see
-    preset.deviations."""
+    """The table in Markdown.
+
+    Args:
+        params: of the experiment.
+        metrics, more: the contents of metrics.json and metrics_more.json.
+        classes: per_class.csv.
+        where, published: see published.cell.
+        changed: see preset.deviations.
+    """
     of_seeds = more.get("ci95_seeds", {})
     selected, selected_std = metrics.get("selected", {}), metrics.get("selected_std", {})
     rows = []

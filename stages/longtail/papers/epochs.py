@@ -11,7 +11,7 @@ from stages.longtail.recipe.schedule import branch_epoch
 
 @dataclass(frozen=True)
 class Epochs:
-    """Up to the branch; up to the end of what trains the whole network; those of a head that is trained after it."""
+    """The epochs up to the branch, up to the end of training the whole network, and of a head trained after that."""
 
     branch: int
     stop: int
@@ -24,7 +24,7 @@ class Epochs:
 
 
 def of(params: Experiment) -> Epochs:
-    """What `represent` and `classify` train by these parameters."""
+    """The epochs that `represent` and `classify` train with these parameters."""
     classifier, protocol = params.classifier, params.protocol
     branch = branch_epoch(protocol.schedule, protocol.epochs, params.representation.branch)
     go_on = classifier.after if isinstance(classifier, Retrain) else classifier

@@ -37,6 +37,6 @@ class Experiment:
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Experiment:
-        """Of composed sections."""
+        """The experiment that composed sections describe."""
         sections = {name: parse(form, plain[name], name) for name, form in FORMS.items()}
         return cls(plain["method"], tuple(plain["seeds"]), **sections)

@@ -28,10 +28,10 @@ NAMED = {kind for axis, kinds in implementation.FUNCTIONS.items() if axis != "sa
 def differences(method: str, conf: Path) -> dict[str, tuple[Any, Any]]:
     """How the parameters that `method` composes differ from those of `joint`, on the default experiment.
 
-    Settings that only the kind had which is replaced are left out: they say nothing about the method.
+    If a kind is replaced, the settings that only the old kind had are left out: they say nothing about the method.
 
     Returns:
-        Dotted key -> value of `joint`, value of `method`; ABSENT where `joint` has no such key.
+        By dotted key the value of `joint` and that of `method`; ABSENT if `joint` has no such key.
     """
     return _changed(*(preset.settings(compose([f"method={name}"], conf)) for name in (BASELINE, method)))
 
@@ -64,9 +64,10 @@ def explain(method: str, conf: Path, folder: Path) -> str:
     Args:
         method: the name of a preset.
         conf: the presets.
-        folder: that of the papers, with their printed numbers, their pages and the ledger.
+        folder: the papers', with their printed numbers, their pages and the ledger.
+
     Raises:
-        UserError: no preset has this name; the message has a near one.
+        UserError: no preset has this name; the message has the closest one.
     """
     known = methods.names(conf)
     if method not in known:

@@ -1,4 +1,4 @@
-"""Which functions make the difference that a setting makes, and where they stand in the code."""
+"""Maps settings to the functions that implement them, and finds these in the code."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def functions(settings: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
 
     Args:
         settings: every setting of an experiment by its dotted key, see preset.settings.
-        keys: those to explain. A key without functions of its own belongs to the nearest axis above it, as
+        keys: the settings to explain. A key without functions of its own belongs to the nearest axis above it:
             `representation.mixing.beta` to `representation.mixing`.
     """
     found = dict.fromkeys(name for key in keys for name in _behind(settings, key))

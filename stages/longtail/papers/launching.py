@@ -1,4 +1,4 @@
-"""Asking for runs of a paper, running them, and bringing plans and lists up to date: the work of stages/launch.py."""
+"""Requests runs of a paper, runs them, and brings plans and lists up to date: the work of stages/launch.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stages.longtail.papers.requested_runs import Request
 def update(papers: Path, conf: Path) -> list[str]:
     """Write plan.yaml, params.yaml and dvc.yaml of every paper, and the params.yaml of their data sets and subsets.
 
-    Returns a line for each run that was asked for and that no row needs any more: its entry is gone, its results stay.
+    Returns one line per requested run that no row needs any more. Its entry is gone, its results stay.
     """
     gone: list[str] = []
     splits: dict[str, str] = {}
@@ -41,7 +41,7 @@ def update(papers: Path, conf: Path) -> list[str]:
 
 
 def folder_of(papers: Path, paper: str) -> Path:
-    """The folder of a paper. Raises UserError with the name that was meant."""
+    """The folder of a paper. Raises UserError, with the closest name, if there is no such paper."""
     known = [path.parent.name for path in published.files(papers)]
     if paper not in known:
         raise UserError(f"{papers} has no paper '{paper}'{suggest(paper, known)}")
@@ -49,7 +49,7 @@ def folder_of(papers: Path, paper: str) -> Path:
 
 
 def listing(folder: Path) -> list[str]:
-    """A line for each run: its name, its seeds, and whether it is recorded, asked for, or neither."""
+    """One line per run: whether it is recorded, asked for, or neither, its name and its seeds."""
     planned, requests = plan.read(folder), requested_runs.read(folder)
     lines = []
     for name in [*planned, *(name for name in requests if name not in planned)]:
@@ -61,13 +61,12 @@ def listing(folder: Path) -> list[str]:
 
 
 def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Sequence[str]) -> list[Request]:
-    """The requests that these names stand for: of runs of the plan, of variants that were asked for before, or of a
-    new variant. A name with * or ? stands for all that it matches.
+    """The requests that names on the command line stand for: runs of the plan, earlier variants, or a new variant.
 
     Args:
-        folder: that of the paper.
-        names: as on the command line.
-        seeds: those that the runs should have; without any, those that they have or that the plan has.
+        folder: the paper's.
+        names: as on the command line; a name with * or ? stands for all that it matches.
+        seeds: that the runs should have; if empty, those that they have or that the plan has.
         changes: parameters that a new variant changes, such as representation.mixing.beta=0.5.
     """
     planned, there = plan.read(folder), requested_runs.read(folder)
@@ -93,10 +92,10 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
 
 
 def run(papers: Path, paper: str, names: Sequence[str]) -> list[str]:
-    """Run what was asked for and is not recorded; what is done is not done again.
+    """Run the requested runs that are not recorded yet.
 
-    Returns the names of the runs that failed, which do not keep the others from being run: not by DVC's --keep-going,
-    which would go on with the next run after Ctrl-C, too.
+    Returns the names of the runs that failed; the others run all the same. DVC's --keep-going is not used for it, as it
+    would go on with the next run after Ctrl-C too.
     """
     there = requested_runs.read(papers / paper)
     targets = {name: f"{paper}/dvc.yaml:{'older' if there[name].older else 'run'}@{name}" for name in names}

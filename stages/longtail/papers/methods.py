@@ -16,7 +16,7 @@ from stages.longtail.papers import plan, published
 
 
 def names(conf: Path) -> list[str]:
-    """Every method, by its preset's name."""
+    """The names of all methods, which are those of their presets."""
     return sorted(path.stem for path in (conf / "method").glob("*.yaml"))
 
 
@@ -26,7 +26,7 @@ def sentence(method: str, conf: Path) -> str:
 
 
 def table(conf: Path, folder: Path) -> str:
-    """Markdown: each preset, its comment, and the tables that it stands in."""
+    """Markdown: each preset, its comment, and the tables that print it."""
     where = tables(folder)
     lines = [
         {"method": f"`{name}`", "what": sentence(name, conf), "printed in tables": where.get(name, "")}
@@ -36,7 +36,7 @@ def table(conf: Path, folder: Path) -> str:
 
 
 def axes(conf: Path) -> str:
-    """Markdown: the group files that each preset takes, and what it changes of them."""
+    """Markdown: the group files that each preset uses, and what it changes in them."""
     lines = []
     for name in names(conf):
         preset: dict[str, Any] = yaml_files.read(conf / "method" / f"{name}.yaml")
@@ -75,7 +75,7 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def rows(folder: Path, conf: Path, paper: str = "") -> pd.DataFrame:
-    """Every printed row that a preset runs, a line for each run: where it stands, its cells, and what runs it."""
+    """The printed rows that a preset runs, one row per run: where it is printed, its cells, and the command."""
     cells = published.read_all(folder, conf)
     if paper and paper not in set(cells.paper):
         raise UserError(f"{folder} has no paper '{paper}'{suggest(paper, cells.paper.unique())}")

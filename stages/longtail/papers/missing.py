@@ -1,4 +1,4 @@
-"""What is still to run: the cells without results, the cheapest gain first."""
+"""Lists the runs whose cells have no results yet, the cheapest gain first."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COLUMNS = ["run", "cells", "images (millions)", "hours", "waits for", "command"]
 
 
 def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
-    """A line for each run without results, the cheapest gain first.
+    """One row per run without results, the cheapest gain first.
 
-    Images and hours are those of the run and of what it must train first: a representation counts for the first run
-    that needs it, in this order, with all the seeds that it then has. NaN hours: no speed was recorded for its network.
+    Images and hours are those of the run and of what it must train first. A representation counts for the first run in
+    this order that needs it, with all the seeds that it then has. Hours are NaN if no speed is known for the network.
 
     Args:
         cells: see results.cells.
-        folder: that of the paper.
+        folder: the paper's.
         conf: the presets.
     """
     planned, requests = plan.read(folder), requested_runs.read(folder)
@@ -81,7 +81,7 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
 
 
 def cost(params: Experiment) -> tuple[int, int]:
-    """Images that a run trains with one seed: up to the branch, and after it."""
+    """How many images one seed of a run trains on up to the branch, and after it."""
     protocol, representation, split, name = params.protocol, params.representation, params.split, params.dataset.name
     if name in A_CLASS and split.profile != "none":
         largest, classes = A_CLASS[name]
@@ -105,7 +105,7 @@ def _trained(folder: Path, of: str) -> set[int]:
 
 
 def speeds(papers: Path, conf: Path) -> dict[str, float]:
-    """Images a second of each backbone, over all that the recorded runs trained in one go, on whatever machine."""
+    """Images per second of each backbone, over all recorded runs that trained without interruption, on any machine."""
     images: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for path in published.files(papers):
@@ -121,7 +121,7 @@ def speeds(papers: Path, conf: Path) -> dict[str, float]:
 
 
 def waits_for(params: Experiment) -> str:
-    """Where the data set belongs, if its files are not on this machine and will not come by download."""
+    """The folder in which the data set's files are missing, if they cannot be downloaded; else ''."""
     dataset = params.dataset
     folder = loading.root_of(dataset) / dataset.name
     return "" if dataset.name.startswith(("digits", "cifar")) or folder.is_dir() else str(folder)

@@ -55,7 +55,7 @@ def _tables(cells: pd.DataFrame) -> str:
 
 
 def variants(cells: pd.DataFrame, folder: Path) -> str:
-    """Runs that no table has, each below the run that it varies; '' where none has results."""
+    """Markdown: variants, which no table has, each below the run that it varies; '' if none has results."""
     requests = {name: request for name, request in requested_runs.read(folder).items() if request.varies}
     runs = results.read_runs(folder, [*requests, *(request.varies for request in requests.values())])
     lines = []

@@ -18,18 +18,18 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import write_text
 
-# What all runs have unless a row says otherwise: three seeds where a paper says nothing, bf16 as declared precision.
+# All runs have these unless their row says otherwise: three seeds, since most papers state none, and bf16.
 COMMON = ("seeds=[0,1,2]", "runtime.precision=bf16")
 HEAD = "# Written by python -m stages.launch --update from published.csv and conf/: change those.\n"
 
 
 def subset_name(row: pd.Series) -> str:
-    """Such as cifar10-exp-100, or the data set's name alone where it is long-tailed as it comes."""
+    """A name such as cifar10-exp-100; just the data set's name if it is long-tailed already."""
     return row.dataset if pd.isna(row.ratio) else f"{row.dataset}-{row.profile}-{row.ratio:g}"
 
 
 def run_name(row: pd.Series) -> str:
-    """The run behind a published cell, such as cifar10-exp-50-switching-plus5; '' where nothing runs it."""
+    """The run behind a published cell, such as cifar10-exp-50-switching-plus5; '' if nothing runs it."""
     if not row.method or not row.protocol:
         return ""
     extra = [part for part in row.overrides.split() if not part.startswith("seeds=")]
@@ -41,7 +41,7 @@ def run_name(row: pd.Series) -> str:
 
 
 def overrides_of(row: pd.Series) -> list[str]:
-    """What composes a cell's parameters, in hydra's words."""
+    """The overrides that compose a cell's parameters, as Hydra takes them."""
     split = [] if pd.isna(row.ratio) else [f"split.profile={row.profile}", f"split.ratio={row.ratio:g}"]
     common = [f"dataset={row.dataset}", f"protocol={row.protocol}", f"method={row.method}", *split, *COMMON]
     return merged([*common, *row.overrides.split()])
@@ -90,7 +90,7 @@ def representation(sections: dict[str, Any]) -> str:
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """The plan of the paper whose folder this is."""
+    """Read the plan in a paper's folder."""
     path = folder / "plan.yaml"
     if not path.is_file():
         raise UserError(f"{path} does not exist: write it with python -m stages.launch --update")

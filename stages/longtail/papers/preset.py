@@ -1,4 +1,4 @@
-"""Where the parameters of an experiment leave the presets that it names."""
+"""Compares the parameters of an experiment with the presets that it names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import yaml
 from stages.longtail.configuration.composition import compose
 from stages.longtail.papers.experiment_params import FORMS, Experiment
 
-# The cell of the table itself; the seeds and the machine do not count either.
+# They may differ without a remark: they choose the cell of a table, or where files are. So may seeds and runtime.
 FREE = {"dataset.root", "dataset.watch", "split.profile", "split.ratio"}
 
 
 def deviations(params: Experiment, conf: Path, overrides: Sequence[str] = ()) -> list[str]:
     """Keys whose values differ from the presets of this dataset, protocol and method, as 'key: preset -> value'.
 
-    overrides: of the presets, such as representation.branch.plus=5, in hydra's words.
+    overrides: changes of the presets that do not count, such as representation.branch.plus=5, as Hydra takes them.
     """
     groups = [
         f"dataset={params.dataset.name}",
@@ -45,12 +45,12 @@ def settings(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value as yaml has it."""
+    """A value as YAML writes it."""
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
 def _flat(experiment: Experiment) -> dict[str, Any]:
-    """Every value that decides a result by its key as one overrides it: representation.loss for its kind."""
+    """Every value that decides a result, by the key with which one overrides it: representation.loss for its kind."""
     leaves = _leaves({name: getattr(experiment, name).model_dump(mode="json") for name in FORMS})
     return {key.removesuffix(".kind") if key.count(".") > 1 else key: value for key, value in leaves.items()}
 

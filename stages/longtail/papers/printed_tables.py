@@ -11,7 +11,7 @@ from stages.longtail.evaluation import rounding
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import published, results
 
-# What tells two cells of a row apart; those that vary in a table head its columns.
+# The columns that tell two cells of a row apart; those that vary within a table head its columns.
 HEADERS = ["dataset", "profile", "ratio", "backbone", "epochs", "measure", "group"]
 
 
@@ -38,7 +38,7 @@ def markdown(paper: str, number: int, cells: pd.DataFrame) -> str:
 
 
 def as_printed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Columns and rows as printed, but that rows which were run come first, each by every rule that it has."""
+    """The table with columns and rows as printed, except that rows that were run come first."""
     cells = with_columns(cells)
     columns = cells.column.unique()
     lines = []
@@ -124,7 +124,7 @@ def _of_accuracy(run: pd.DataFrame) -> str:
 
 
 def tidy(cells: pd.DataFrame) -> pd.DataFrame:
-    """A line a cell."""
+    """The cells as a plain table, one row per cell."""
     rules = results.rules(cells)
     measured = [name for which in rules for name in (which, f"{which}_std")]
     if cells.last_low.notna().any():

@@ -1,4 +1,4 @@
-"""The numbers that the papers print: reports/papers/<paper>/published.csv, one cell a line."""
+"""The numbers that the papers print: reports/papers/<paper>/published.csv, with one line per number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = [
 
 TEXT = 0  # the table of numbers that stand in a paper's text, outside of its tables
 
-FRACTION = "a fraction of 1, not percent"  # a variant: the paper prints an accuracy so
+FRACTION = "a fraction of 1, not percent"  # note of rows for which the paper prints accuracies as fractions
 
 
 def files(papers: Path) -> list[Path]:
@@ -41,7 +41,10 @@ def files(papers: Path) -> list[Path]:
 
 
 def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
-    """All cells of one paper. Raises UserError naming file and line where a line is no cell, or no preset of conf/."""
+    """All cells of one paper.
+
+    Raises UserError, naming file and line, if a line is malformed or names a preset that conf/ does not have.
+    """
     frame = read_csv(path)
     if list(frame.columns) != COLUMNS:
         raise UserError(f"{path}:1: expected the columns {', '.join(COLUMNS)}")
@@ -67,12 +70,12 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
 
 
 def place(table: float) -> str:
-    """Such as: table 3."""
+    """A table as text, such as table 3."""
     return "text" if table == TEXT else f"table {int(table)}"
 
 
 def read_all(papers: Path, conf: Path = Path("conf")) -> pd.DataFrame:
-    """All cells of all papers, with a column `paper`; none where the folder has no file."""
+    """All cells of all papers, with a column `paper`; empty if the folder has no file."""
     frames = [read(path, conf).assign(paper=path.parent.name) for path in files(papers)]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS, "paper"])
 

@@ -1,8 +1,8 @@
 """The revision `published`, whose metrics are the papers' numbers, for `dvc metrics diff published`.
 
-A commit on HEAD's tree with the work tree's metrics, over which the printed numbers are laid, so that DVC shows these
-and nothing else. It is made without a checkout: the work tree and the index stay as they are. The same files give the
-same commit.
+It is a commit with HEAD's tree and the work tree's metrics, in which the printed numbers replace the measured ones, so
+that DVC shows the printed numbers and nothing else. It is made without a checkout: work tree and index do not change.
+The same files give the same commit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RULES = ("acc", "best", "selected")  # sections of metrics.json: the paper's num
 
 
 def write(name: str, reports: Path, conf: Path, current: Path) -> list[str]:
-    """Tag the revision. Returns lines for the person: what was tagged, or near numbers where there is no exact one."""
+    """Tag the revision. Returns lines for the user: what was tagged, and similar numbers if no exact one is printed."""
     lines = []
     papers = reports / "papers"
     files: dict[Path, str] = {}
@@ -40,7 +40,7 @@ def write(name: str, reports: Path, conf: Path, current: Path) -> list[str]:
         printed = published.read(path, conf).assign(paper=path.parent.name)
         files |= of_paper(path.parent, printed)
     count = len(files)
-    # With the stages that DVC has here, or a run newer than HEAD has no counterpart.
+    # The work tree's stages go along; otherwise a run newer than HEAD would have no counterpart.
     for pattern in ("params.yaml", "dvc.yaml"):
         files |= {path: path.read_text() for path in papers.rglob(pattern)}
     own = Experiment.read(parameters.load(current))
@@ -81,7 +81,7 @@ def of_paper(folder: Path, printed: pd.DataFrame) -> dict[Path, str]:
 
 
 def laid_over(measured: dict[str, Any], printed: dict[str, Any]) -> str:
-    """metrics.json as measured, but for the numbers that it shares with what is printed."""
+    """metrics.json as measured, with the printed number in place of each one that is printed."""
     result = dict(measured)
     for key, value in printed.items():
         if isinstance(value, dict) and isinstance(measured.get(key), dict):

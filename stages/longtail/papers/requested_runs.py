@@ -1,7 +1,7 @@
-"""The runs of a paper that were asked for: reports/papers/<paper>/params.yaml, which DVC makes its stages of.
+"""The requested runs of a paper: reports/papers/<paper>/params.yaml, from which DVC makes its stages.
 
-A request is a run of the plan, or a variant of one with some parameters changed, and the seeds that it should have.
-All else in the file follows from the plan and conf/.
+A request names a run of the plan, or a variant of one with some parameters changed, and the seeds that it should have.
+Everything else in the file follows from the plan and conf/.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from stages.longtail.papers import published
 
 HEAD = "# What was asked for by python -m stages.launch; --update brings it up to date with the plan and conf/.\n"
 METRICS_HEAD = "# The recorded runs, for dvc metrics: written with the tables.\n"
-METRICS = ("metrics.json",)  # of a run, those files that dvc metrics shows
+METRICS = ("metrics.json",)  # the files of a run that `dvc metrics` shows
 
 
 @dataclass(frozen=True)
 class Request:
-    """`older`: recorded before all the files of a run were kept. `varies`: the run that a variant changes, or ''."""
+    """A run that was requested.
+
+    varies: for a variant, the run of the plan that it changes, else ''. changes: what it changes.
+    older: it was recorded before all the files of a run were kept.
+    """
 
     name: str
     seeds: tuple[int, ...]
@@ -38,7 +42,10 @@ class Request:
 
 
 def variant_name(run: str, changes: Iterable[str]) -> str:
-    """Such as cifar10-exp-100-mfw+beta=0.5: safe in a stage's and in a file's name. Raises UserError."""
+    """A name such as cifar10-exp-100-mfw+beta=0.5, safe as the name of a stage and of a file.
+
+    Raises UserError if a change is not section.key=value.
+    """
     parts = []
     for change in changes:
         key, equals, value = change.partition("=")
@@ -51,7 +58,7 @@ def variant_name(run: str, changes: Iterable[str]) -> str:
 
 
 def read(folder: Path) -> dict[str, Request]:
-    """The requests of the paper whose folder this is, by name."""
+    """The requests in a paper's folder, by name."""
     content = _load(folder / "params.yaml")
     return {
         name: Request(
@@ -72,7 +79,7 @@ def represented(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def representations(folder: Path) -> dict[str, str]:
-    """By the name of each run that was asked for, the representation that it goes on from."""
+    """For each requested run, by name, the representation that it goes on from."""
     content = _load(folder / "params.yaml")
     return {name: entry["of"] for kind in ("runs", "older") for name, entry in (content.get(kind) or {}).items()}
 
@@ -85,7 +92,7 @@ def write(folder: Path, requests: dict[str, Request], conf: Path) -> None:
 def write_subsets(papers: Path, conf: Path) -> None:
     """Write the params.yaml of the data sets and subsets that the runs of all papers need."""
     datasets: dict[str, Any] = {}
-    images: dict[str, Any] = {}  # the data sets that are read from image files, which DVC watches by a listing
+    images: dict[str, Any] = {}  # the data sets that are read from image files; DVC watches a listing of them
     splits: dict[str, Any] = {}
     for path in published.files(papers):
         for entry in represented(path.parent).values():
@@ -101,7 +108,7 @@ def write_subsets(papers: Path, conf: Path) -> None:
 
 
 def write_metrics(folder: Path) -> None:
-    """Write metrics/dvc.yaml, which tells DVC what `dvc metrics` is about: the runs that are recorded, no others."""
+    """Write metrics/dvc.yaml, which lists the recorded runs, and no others, for `dvc metrics`."""
     names = [f"{name}/{file}" for name in read(folder) for file in METRICS]
     found = [name for name in names if (folder / "metrics" / name).is_file()]
     path = folder / "metrics/dvc.yaml"
@@ -112,7 +119,7 @@ def write_metrics(folder: Path) -> None:
 
 
 def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
-    """Add requests to those of the paper; one that is there already keeps what it has unless its seeds change."""
+    """Add requests to a paper's. One that is there already stays as it is unless its seeds change."""
     requests = read(folder)
     for request in wanted:
         there = requests.get(request.name)
@@ -160,7 +167,7 @@ def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str
 
 
 def overrides_of(folder: Path, request: Request, plan: dict[str, dict[str, Any]] | None = None) -> list[str]:
-    """What conf/ is composed with for this request. plan: that of the paper, where it is read already."""
+    """The overrides with which conf/ is composed for this request. plan: the paper's, if it was read already."""
     plan = plans.read(folder) if plan is None else plan
     base = request.varies or request.name
     if base not in plan:
@@ -173,7 +180,7 @@ def _entry(overrides: list[str], sections: dict[str, Any], kind: str) -> dict[st
 
 
 def _subset(plan: dict[str, Any], request: Request, sections: dict[str, Any], conf: Path) -> str:
-    """The name of a run's subset: that of the plan, or the run's own where a variant changes it."""
+    """The name of a run's subset: the plan's, or a name of its own if a variant changes the subset."""
     planned = plan[request.varies or request.name]
     if not request.varies:
         return planned["split"]

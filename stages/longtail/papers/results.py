@@ -1,4 +1,4 @@
-"""Every published cell beside what its run gave: a paper's metrics/ has the runs, its plan.yaml names them."""
+"""Every published number beside the result of its run. A paper's plan.yaml names the runs, metrics/ has the results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Run:
 
 
 def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
-    """These runs of the paper whose folder this is, each with its results, or None where it was not run."""
+    """The results of these runs in a paper's folder, by name; None for a run that was not run."""
     result: dict[str, Run | None] = {}
     for name in names:
         metrics, classes = (folder / "metrics" / name / file for file in ("metrics.json", "per_class.csv"))
@@ -81,7 +81,7 @@ def cells(folder: Path, conf: Path) -> pd.DataFrame:
 
 
 def schedule(cell: pd.Series, conf: Path) -> str:
-    """Epochs of a cell's recipe: its protocol's, or what its row says instead."""
+    """The epochs of a cell's recipe: its protocol's, or those that its row has instead."""
     given = [part.split("=")[1] for part in cell.overrides.split() if part.startswith("protocol.epochs=")]
     return given[0] if given else str(_protocol(conf / f"protocol/{cell.protocol}.yaml")["epochs"])
 
@@ -92,7 +92,7 @@ def _protocol(path: Path) -> dict[str, Any]:
 
 
 def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
-    """Of the columns of MEASURED and INTERVAL, those that the run has for one cell."""
+    """A run's numbers for one cell: the columns of MEASURED and INTERVAL, as far as the run has them."""
     metrics, group = run.metrics, cell.group
     if cell.measure == "top1" and group in GROUPS:
         scale = 0.01 if cell.variant.endswith(published.FRACTION) else 1
@@ -111,7 +111,7 @@ def measure(cell: pd.Series, run: Run) -> dict[str, float | None]:
 
 
 def tolerance(cell: pd.Series) -> float:
-    """The least difference that counts, in the published unit: a point, 0.01 of a fraction, else a tenth of it."""
+    """The smallest difference that counts, in the published unit: one point, 0.01 of a fraction, else a tenth."""
     if cell.measure in ("top1", "top5"):
         return 0.01 if cell.variant.endswith(published.FRACTION) else 1.0
     if cell.measure in FRACTIONS:

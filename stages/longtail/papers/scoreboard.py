@@ -11,13 +11,13 @@ from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import published, results, scoreboard_figure
 
 RUN = ["paper", "run"]
-NUMBER = [*RUN, "group", "measure", "value"]  # the same number, though two tables print it
+NUMBER = [*RUN, "group", "measure", "value"]  # equal in all of these: one number, printed in two tables
 
 
 def counts(cells: pd.DataFrame) -> dict[str, object]:
-    """Of one paper. cells: see results.cells. A number that several tables repeat counts once.
+    """How many numbers of a paper were run and are within their tolerance, and how far accuracies differ, in points.
 
-    Differences are those of accuracies, in points.
+    A number that several tables repeat counts once. cells: see results.cells.
     """
     runnable = cells[cells.run != ""].drop_duplicates(NUMBER)
     run = runnable[runnable["last"].notna()]
@@ -43,7 +43,7 @@ def apart(cells: pd.DataFrame, which: str) -> float:
 
 
 def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:
-    """README.md and the figure."""
+    """Write README.md and the figure of the scoreboard."""
     rows = [{"paper": f"[{paper}]({paper}/README.md)", **counts(cells)} for paper, cells in papers.items()]
     every = pd.concat([cells.assign(paper=paper) for paper, cells in papers.items()], ignore_index=True)
     rows.append({"paper": "all", **counts(every)})

@@ -1,4 +1,4 @@
-"""The scoreboard's figure: a dumbbell for each run, from its last to its best test epoch, and what is printed."""
+"""The scoreboard's figure: one dumbbell per run, from its last to its best test epoch, beside the printed number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def name(mode: str) -> str:
 
 
 def rows(papers: dict[str, pd.DataFrame], folder: Path) -> pd.DataFrame:
-    """A line for each run with a printed accuracy over all classes; a number that tables repeat comes once.
+    """One row per run with a printed accuracy over all classes; a number that several tables repeat comes once.
 
     Args:
         papers: the cells of each paper, see results.cells.

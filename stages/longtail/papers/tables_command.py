@@ -1,4 +1,4 @@
-"""`python -m stages.tables` for the papers: their pages, what is missing in them, and whether a cell got worse."""
+"""`python -m stages.tables` for the papers: writes their pages, lists missing runs, checks that no cell got worse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(args: Any) -> bool:
-    """Is the command about the papers? Raises UserError where its options do not go together."""
+    """Whether the command is about the papers. Raises UserError if its options do not go together."""
     if args.missing and args.check:
         raise UserError("--missing lists runs and --check compares tables: one of them")
     if args.papers and (args.paper is not None or args.missing or args.check):
@@ -72,7 +72,7 @@ def check(cells_of: dict[str, pd.DataFrame], papers: Path, revision: str) -> Non
             done = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, text=True)
             if done.returncode:
                 if "exists on disk, but not in" in done.stderr or "does not exist in" in done.stderr:
-                    continue  # a table that the revision has not
+                    continue  # a table that did not exist at the revision
                 raise UserError(f"git show {revision}:{path} failed: {done.stderr.strip()}")
             before = pd.read_csv(io.StringIO(done.stdout))
             now = printed_tables.tidy(mine)

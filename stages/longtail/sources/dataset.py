@@ -12,7 +12,7 @@ LargeSet = Literal["imagenet_lt", "places_lt", "inaturalist2018", "tiny_imagenet
 
 
 class Lists(Section):
-    """List files, a line `path label` each; null: the images lie in class folders."""
+    """Files that list the images, one line `path label` per image; null: the images are in class folders."""
 
     train: str | None = None
     test: str | None = None
@@ -21,8 +21,8 @@ class Lists(Section):
 class Dataset(Section):
     name: Literal["digits", "cifar10", "cifar10_four", "cifar100", "folder", LargeSet]
     root: str | None  # where the files are or go; null: $LONGTAIL_DATA, else data/downloads
-    size: Annotated[int, Field(ge=5, le=1024)]  # pixels a side that images are stored with; see pictures
-    watch: str  # the path that DVC hashes to see that the source changed
+    size: Annotated[int, Field(ge=5, le=1024)]  # side in pixels with which images are stored; see pictures.py
+    watch: str  # the path that DVC hashes to notice that the source changed
     listing: Items[str] = ()  # [images]: DVC first has the files' names, sizes and times written to `watch`
     lists: Lists = Lists()
     classes: Items[str] = ()  # only these, labelled in this order; []: all, as the source has them

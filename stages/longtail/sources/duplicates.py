@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Hashed:
-    """Iterates over `images` and keeps a hash of each: for one pass over images that are too many for memory."""
+    """Iterates over `images` and keeps a hash of each, so that one pass is enough for images that exceed memory."""
 
     def __init__(self, images: Any):
         self.images = images
@@ -24,7 +24,7 @@ class Hashed:
 
 
 def notes(train: list[bytes], train_labels: np.ndarray, test: list[bytes], test_labels: np.ndarray) -> list[str]:
-    """What to tell a person of repeated images, by their hashes: of the pixels, at the stored size, or of the files."""
+    """Notes for the user about repeated images, found by hashes of their pixels (as stored) or of their files."""
     found = []
     classes: dict[bytes, set[int]] = {}
     for image, label in zip(train + test, [*train_labels.tolist(), *test_labels.tolist()], strict=True):

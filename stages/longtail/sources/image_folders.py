@@ -1,4 +1,4 @@
-"""Images in class folders, root/train/<class>/** and root/test/<class>/**: what is a class, what is an image."""
+"""Finds classes and images in class folders, root/train/<class>/** and root/test/<class>/**."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Found:
     classes: list[str]
     train: Files
     test: Files
-    notes: tuple[str, ...] = ()  # what a person should know of it, such as the files that were passed over
+    notes: tuple[str, ...] = ()  # what the user should know, such as which files were passed over
 
 
 def find(root: Path) -> Found:
     """The classes, in the order of their names, and their images, by folder and file name, in root/train and root/test.
 
-    Folders of a class are walked to the bottom, links are followed. Names that begin with a dot and the folders in
+    A class's folders are searched at any depth, and links are followed. Names that begin with a dot and the folders in
     TOOLS do not count. Names that look the same (Unicode NFC and NFD) are one class.
 
     Raises:
@@ -122,7 +122,7 @@ def _class_folders(division: Path) -> dict[str, list[Path]]:
 
 
 def _class_name(folder: Path) -> str:
-    """Through bytes: Python itself decodes names by the locale, which need not be UTF-8 even if all names are."""
+    """The folder's name, decoded as UTF-8: Python decodes names by the locale, which may be another encoding."""
     try:
         return unicodedata.normalize("NFC", os.fsencode(folder.name).decode("utf-8"))
     except UnicodeDecodeError:
@@ -130,7 +130,7 @@ def _class_name(folder: Path) -> str:
 
 
 def _images(division: Path, classes: list[str], folders: dict[str, list[Path]]) -> tuple[Files, list[Path]]:
-    """The division's images, and the files in it that are none."""
+    """The division's images, and its files that are not images."""
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):

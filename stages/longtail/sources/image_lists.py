@@ -1,4 +1,4 @@
-"""Images that list files name, a line `path label` each, as ImageNet-LT, Places-LT, iNaturalist 2018 are published."""
+"""Images named by list files of lines `path label`, as ImageNet-LT, Places-LT and iNaturalist 2018 are published."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stages.longtail.sources.image_folders import Files, Found
 def find(train: Path, test: Path, root: Path) -> Found:
     """The images in the order of the lists; classes by their labels in the lists.
 
-    A class has the name of the folder, below what all have in common, that holds all its training images and no other
-    class's; where there is none, its number.
+    A class is named after the folder that has all its training images and no other class's, without the part of the
+    path that all images share. If there is no such folder, its name is its number.
 
     Args:
         train, test: List files. Labels are whole numbers from 0.

@@ -1,4 +1,4 @@
-"""The large image sets of the papers: what belongs to each, who publishes it, and what its pixels are normalised by."""
+"""The large image sets of the papers: their size, who publishes them, and with what their pixels are normalised."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class LargeSet:
     Args:
         train, test: Numbers of images as the papers count them, 0 where they do not say.
         source: Where the images come from, for a message.
-        mean, std: What pixels are normalised by, a value a channel in [0, 1].
-        lists: Of the published list files for training and test, name and checksum: a sha256, or, of those that only
-            git names, the hash of the blob.
+        mean, std: What pixels are normalised with, one value per channel, in [0, 1].
+        lists: The published list files for training and test, with their checksums: a sha256, or git's hash of the blob
+            if only that is known.
     """
 
     title: str
@@ -32,7 +32,7 @@ class LargeSet:
     lists: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def check_list(self, division: str, path: Path) -> None:
-        """Raise UserError unless `path` is the published list of a division, but for the ends of its lines."""
+        """Raise UserError unless `path` is the published list of a division; its line ends may differ."""
         if not self.lists:
             raise UserError(f"dataset.lists: {self.title} has no published lists: set dataset=folder, or both to null")
         name, expected = self.lists[division]
@@ -47,7 +47,7 @@ class LargeSet:
             )
 
     def check(self, folder: Path) -> None:
-        """Raise UserError where `folder` lacks the divisions."""
+        """Raise UserError if `folder` lacks a division."""
         for division in ("train", "test"):
             if not (folder / division).is_dir():
                 raise UserError(
@@ -56,7 +56,7 @@ class LargeSet:
                 )
 
     def note(self, train: int, test: int) -> str:
-        """What to tell a person who has other numbers of images than the papers; '' if they are the same."""
+        """A note for users whose numbers of images differ from the papers'; '' if they are the same."""
         for division, found, expected in (("train", train, self.train), ("test", test, self.test)):
             if expected and found != expected:
                 return f"note: {self.title} has {expected} images in {division}/, not {found}: its numbers will differ"

@@ -1,4 +1,4 @@
-"""Where the image files of a data set lie, and how: in class folders, as Tiny-ImageNet unpacks, or named by lists."""
+"""Finds a data set's image files: in class folders, in the layout of Tiny-ImageNet, or by list files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def folder_of(dataset: Dataset) -> Path:
 
 
 def find(dataset: Dataset) -> Found:
-    """The image files of a data set that is read from some. Raises UserError where they are not in order."""
+    """The image files of a data set that is read from such. Raises UserError if they are not in order."""
     folder, lists = folder_of(dataset), lists_of(dataset)
     if lists:
         return image_lists.find(*lists, folder)
@@ -61,7 +61,7 @@ def files(dataset: Dataset) -> Iterator[Path]:
 
 
 def lists_of(dataset: Dataset) -> tuple[Path, Path] | None:
-    """The list files, checked to be the published ones where the set's name promises that."""
+    """The list files. For the papers' sets they are checked to be the published ones."""
     train, test = dataset.lists.train, dataset.lists.test
     if not train and not test:
         return None

@@ -1,7 +1,8 @@
-"""A digest of the names, sizes and times of a data set's files: what DVC watches where their content is too large.
+"""A digest of the names, sizes and times of a data set's files, which DVC watches instead of their contents.
 
-DVC has the listing made before it looks whether anything changed, so a changed folder, another $LONGTAIL_DATA or a
-link that points elsewhere reads the images again. Links are followed, which DVC, given the folder, does not do.
+Hashing large sets would take too long. DVC has the listing made before it looks for changes, so that a changed folder,
+another $LONGTAIL_DATA or a link with a new target makes it read the images again. Links are followed, which DVC would
+not do with the folder itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Image files as squares of one size, decoded when they are asked for: never all in memory."""
+"""Image files as squares of one size, decoded one after the other, so that memory never holds them all."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from stages.longtail.console.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow's readers of photographs whose first bytes tell them apart. Not its others: some take any bytes for an image
-# (TGA, PCX), some run another program (EPS).
+# Pillow's readers of photograph formats that have a signature. Its other readers are not used: some take any bytes for
+# an image (TGA, PCX), some run another program (EPS).
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 274, 258, 262, 339  # EXIF and TIFF tags
 UNSIGNED, UNDEFINED, WHITE_IS_ZERO = 1, 4, 0  # values of the last two
-TOGETHER = 256  # images decoded before the first of them is handed on: work for every core, little memory
+TOGETHER = 256  # images decoded at a time: enough work for every core, and little memory
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Iterates over uint8 (side, side, 3), one for each file. Raises UserError with the path of an unreadable one.
+    """Iterates over images, uint8 (side, side, 3), one per file. Raises UserError with the path of an unreadable file.
 
-    whole: the image is squeezed into the square; otherwise its shorter side is resized to `side` and the middle kept,
-    which is what torchvision's Resize and CenterCrop, the usual preparation of test images, make of it.
+    whole: squeeze the whole image into the square. Otherwise its shorter side is resized to `side` and the middle is
+    kept, as torchvision's Resize and CenterCrop do, the usual preparation of test images.
     """
 
     files: list[Path]
@@ -81,7 +81,7 @@ class Pictures:
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file's name or its first bytes say that it is an image: one that only its name calls so is damaged.
+    """Whether the file's name or its first bytes say that it is an image. If only its name does, it is damaged.
 
     Raises PermissionError.
     """
@@ -102,7 +102,7 @@ def is_image(path: Path) -> bool:
 def eight_bits(image: Image.Image) -> Image.Image:
     """The image upright, and 16-bit grey scaled to 8 bits, which Pillow's `convert` would cut off at 255.
 
-    Raises ValueError where the file does not say what number is white: signed, 32-bit and floating-point samples.
+    Raises ValueError for samples that do not say which number is white: signed, 32-bit and floating-point ones.
     """
     from PIL import Image
 

@@ -42,7 +42,7 @@ class LossFunction(Protocol):
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """(1 - p_y)^gamma times the cross-entropy, per sample (b,) (Lin et al. 2017; `decoupling` Eq. 4, softmax)."""
+    """(1 - p_y)^gamma times the cross-entropy, per image (b,) (Lin et al. 2017; `decoupling` Eq. 4, with softmax)."""
     cross_entropy = F.cross_entropy(logits, labels, reduction="none")
     doubt = (1 - torch.exp(-cross_entropy)).clamp(
         min=torch.finfo(cross_entropy.dtype).tiny
@@ -51,13 +51,20 @@ def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
 
 
 def ldam_margins(counts: np.ndarray, max_margin: float) -> np.ndarray:
-    """Margins ~ n^(-1/4), float64 (classes,), the largest `max_margin` (Cao et al. 2019, Eq. 12 and section 5)."""
+    """Margins proportional to n^(-1/4), the largest `max_margin`, float64 (classes,) (Cao et al. 2019, Eq. 12)."""
     margins = counts.astype(np.float64) ** -0.25
     return margins * (max_margin / margins.max())
 
 
 def ldam(logits: Tensor, labels: Tensor, margins: Tensor, scale: float) -> Tensor:
-    """scale * (cosines, the true class's less its margin), of which the cross-entropy is taken (Cao et al., Eq. 13)."""
+    """The logits of LDAM, for a cross-entropy: scale * (logits - margin of the true class) (Cao et al. 2019, Eq. 13).
+
+    Args:
+        logits: cosines, float32 (b, classes).
+        labels: int64 (b,).
+        margins: of the classes, (classes,).
+        scale: what the cosines are multiplied by.
+    """
     return scale * (logits - F.one_hot(labels, logits.shape[1]) * margins)
 
 
@@ -78,7 +85,13 @@ def log_prior(counts: np.ndarray) -> np.ndarray:
 
 
 def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.device) -> LossFunction:
-    """The loss for a training set with `counts` (classes,) images a class."""
+    """The loss function of a recipe.
+
+    Args:
+        loss, weighting: the recipe's.
+        counts: training images of each class, (classes,).
+        device: where logits and labels are.
+    """
     adjust, average = adjustment(loss, counts, device), _average(weighting, counts, device)
     per_image: Callable[[Tensor, Tensor], Tensor]
     match loss:
@@ -97,7 +110,13 @@ def build(loss: Loss, weighting: Weighting, counts: np.ndarray, device: torch.de
 
 
 def adjustment(loss: Loss, counts: np.ndarray, device: torch.device) -> Adjustment:
-    """What a loss makes of logits before their cross-entropy, for a training set with `counts` (classes,) images."""
+    """How a loss changes the logits before their cross-entropy is taken.
+
+    Args:
+        loss: the recipe's.
+        counts: training images of each class, (classes,).
+        device: where logits and labels are.
+    """
     match loss:
         case CrossEntropy() | Focal():
             return lambda logits, labels: logits
@@ -117,8 +136,10 @@ Average = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def _average(weighting: Weighting, counts: np.ndarray, device: torch.device) -> Average:
-    """The batch's loss, a scalar, from each image's (b,) and labels (b,); and the labels of the batch that they are a
-    part of, or None."""
+    """A function that makes a batch's loss, a scalar, of its images' losses (b,).
+
+    It takes the losses, their labels (b,) and, if they are only a part of a batch, the labels of the whole batch.
+    """
     match weighting:
         case NoWeighting():
             return lambda losses, labels, whole: losses.mean() if whole is None else losses.sum() / len(whole)

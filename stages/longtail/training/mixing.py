@@ -1,6 +1,7 @@
-"""What a method mixes inside a batch: z~_n = (1 - l_n) z_n + l_n z_p(n), images or feature maps, and perhaps labels.
+"""MFW, mixup, manifold mixup and Remix: they mix images or feature maps of a batch, and some of them labels too.
 
-MFW is `procrustean` Algorithm 1; mixup, manifold mixup and Remix are those it is compared with.
+Image n becomes (1 - l_n) z_n + l_n z_p(n), with a partner p(n) from the batch. MFW is `procrustean` Algorithm 1; the
+paper compares it with the others.
 """
 
 from __future__ import annotations
@@ -36,9 +37,16 @@ def mfw_class_weight(counts: np.ndarray, beta: float, deviation: Deviation) -> n
 
 
 def remix_label_share(own: np.ndarray, other: np.ndarray, kept: np.ndarray, kappa: float, tau: float) -> np.ndarray:
-    """The share of an image's own label, Remix's lambda_y, float64 (n,) (Chou et al. 2020, Eq. 7).
+    """The share of an image's own label, Remix's lambda_y (Chou et al. 2020, Eq. 7).
 
-    own, other: training counts of the image's class and of its partner's, (n,); kept: the share of its own pixels.
+    Args:
+        own, other: training images of the image's class, and of its partner's, (n,).
+        kept: the share of the image's own pixels, (n,).
+        kappa: a class is the larger one if it has kappa times as many images.
+        tau: labels change only for shares below it.
+
+    Returns:
+        float64 (n,).
     """
     larger = (own >= kappa * other) & (kept < tau)
     smaller = (other >= kappa * own) & (1 - kept < tau)
@@ -47,9 +55,13 @@ def remix_label_share(own: np.ndarray, other: np.ndarray, kept: np.ndarray, kapp
 
 @dataclass(frozen=True)
 class Mixed:
-    """An epoch's draws, an entry an image: lambda, the partner's position in its batch (in its part of the batch, where
-    that is cut), and the share of the image's own label (None: labels stay). `groups`, an entry a batch: mix after this
-    group of convolutions."""
+    """The draws of an epoch of n images.
+
+    share: lambda of each image, float32 (n,).
+    partner: the position of each image's partner in the batch, or in its part if the batch is cut, int64 (n,).
+    label_share: the share of each image's own label, float32 (n,); None: labels are not mixed.
+    groups: for each batch, the group of convolutions after which to mix, int64 (batches,).
+    """
 
     share: np.ndarray
     partner: np.ndarray
@@ -65,15 +77,15 @@ def draw(
     random: np.random.Generator,
     shards: int = 1,
 ) -> Mixed:
-    """Draw for an epoch.
+    """Draw what is mixed in an epoch.
 
     Args:
         mixing: the recipe's.
         counts: training images of each class, (classes,).
         labels: of the epoch's images, in order, int64 (n,).
-        batch: images of a batch.
+        batch: images per batch.
         random: the epoch's generator.
-        shards: parts of a batch; an image's partner is of its own part.
+        shards: parts that a batch is cut into; an image's partner is in its own part.
     """
     begins = _begins(len(labels), batch, shards)
     share = random.beta(mixing.alpha, mixing.alpha, len(labels))
@@ -102,7 +114,7 @@ def draw(
 
 
 def _begins(images: int, batch: int, shards: int) -> np.ndarray:
-    """Where in the epoch the part of a batch that each image is of begins, int64 (images,)."""
+    """For each image, the position in the epoch at which its part of a batch begins, int64 (images,)."""
     sizes = [
         part.stop - part.start for first in range(0, images, batch) for part in cut(min(batch, images - first), shards)
     ]

@@ -1,7 +1,8 @@
-"""What `runtime.observe` asks for after every epoch: how a few training images of each class fare.
+"""Measures a few training images of each class after every epoch, as `runtime.observe` asks.
 
-They are at most a 25th of the training images, the same number of each class as far as it has them, so that looking
-costs little beside training; not augmented, the network in evaluation mode. Nothing is drawn: training is the same.
+They are at most a 25th of the training images, so that this costs little beside training, and equally many of each
+class as far as a class has them. They are not augmented, and the network is in evaluation mode. Nothing is drawn at
+random, so the training stays the same.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import parallel_seeds
 from stages.longtail.training.losses import Adjustment
 
-SHARE = 25  # a training image in so many is looked at
+SHARE = 25  # one training image in 25 is observed
 POINTS = 40  # of each class and division in the plane
 
 
 def chosen(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Positions of the images to look at, ascending int64: the first of each class, at least one where there is one."""
+    """Positions of the images to observe, ascending int64: the first of each class, at least one if it has any."""
     return first(labels, classes, max(1, int(len(labels) / (SHARE * classes))))
 
 
@@ -85,7 +86,7 @@ class Observation:
         self.rows: list[dict[str, Any]] = []
 
     def look(self, network: Network, epoch: int) -> None:
-        """After an epoch."""
+        """Measure the network after an epoch."""
         network.eval()
         classes = len(self.counts)
         sums = {name: torch.zeros(classes, device=self.compute.device) for name in ("hits", "into", "loss", "feature")}
@@ -158,6 +159,6 @@ class Observation:
 
 
 def head_weight(head: nn.Module) -> str:
-    """The name of the classes' weights (classes, features) in a head that is trained; '' where it has none."""
+    """The name of the trained weights (classes, features) of a head; '' if it has none."""
     names = {name for name, _ in head.named_parameters()}
     return next((name for name in ("weight", "linear.weight") if name in names), "")

@@ -1,4 +1,4 @@
-"""What a training step computes: the draws of an epoch, and the loss of a batch. Here for one stream of images."""
+"""Training on one stream of images: the draws of an epoch, and the loss of a batch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from stages.longtail.training.phase import Phase
 
 @dataclass(frozen=True)
 class Draws:
-    """An epoch, drawn. arrays: an entry an image, cut into batches; the first are the images that count for the
-    training accuracy. variants: an entry a batch, known to the host."""
+    """All that was drawn for an epoch.
+
+    arrays: each has one entry per image and is cut into batches; the first one is the images, by which the training
+        accuracy is counted.
+    variants: one number per batch, which the host knows (here the group after which to mix).
+    """
 
     arrays: list[np.ndarray]
     variants: list[int]
@@ -29,11 +33,11 @@ class Draws:
 
 
 class OneStream:
-    """A batch, its logits, a loss; features and labels perhaps mixed. variant: the group after which they are mixed.
+    """Ordinary training, in which features and labels may be mixed. `variant` is the group after which they are mixed.
 
-    Here as in two_streams, `draw` gives what epoch `epoch` (0 is the first) needs, and `loss` the mean loss of a batch
-    and its number of correct predictions, both scalars still on the device. What it is given can be a part of the
-    batch `whole`: then it is the part's share of the batch's loss.
+    As in two_streams, `draw` gives all that an epoch (from 0) needs, and `loss` a batch's mean loss and its number of
+    correct predictions, both scalars that are still on the device. The images may be a part of the batch `whole`. The
+    loss is then this part's share of the batch's loss.
     """
 
     def __init__(self, phase: Phase, images: Batches, device: torch.device):
@@ -80,7 +84,7 @@ class OneStream:
         logits = network.logits(network.features(self.images.training(rows, crops), mix, after=variant))
         if label_share is None:
             loss = self.loss_function(logits, labels, whole=of)
-        else:  # a part's partners are its own images, so that the labels of all partners are the batch's
+        else:  # partners are from the same part, so the partners of all parts together have the labels of the batch
             loss = self.loss_function(logits, labels, label_share, whole=of) + self.loss_function(
                 logits, labels[partner], 1 - label_share, whole=of
             )

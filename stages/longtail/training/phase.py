@@ -1,4 +1,4 @@
-"""One `Phase` says what is trained and how, for a stretch of epochs."""
+"""A `Phase` says what is trained and how, over a number of epochs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stages.longtail.recipe.schedule import Schedule
 
 @dataclass(frozen=True)
 class Phase:
-    """Everything about a stretch of training but the data, the seed and the network."""
+    """All settings of a stretch of training, without the data, the seed and the network."""
 
     sampler: Sampler
     loss: Loss
@@ -33,10 +33,10 @@ class Phase:
     weight_decay: float
     momentum: float
     batch_size: int
-    epochs: int  # that the schedule counts
+    epochs: int  # the schedule's number of epochs
     augment: Augment
-    stop: int  # epochs completed when this phase ends; fewer than `epochs` where another takes over
-    last: int  # epoch that is tested whatever the interval between tests: the last of the run
+    stop: int  # the epoch at which this phase ends; below `epochs` if another phase follows
+    last: int  # the run's last epoch, which is always tested
     embedded: Embedded = field(default=NotEmbedded())
     mixing: Mixing = field(default=NoMixing())
     auxiliary: Auxiliary = field(default=NoAuxiliary())
@@ -45,16 +45,16 @@ class Phase:
     # a backbone: the projection and the heads.
     trained: Literal["all", "tuned", "last_block", "head", "scale"] = "all"
     trunk: float = 1.0  # rate of all but the heads, times lr
-    frozen: Literal["running", "batch"] = "running"  # batch: what is frozen works in training mode
+    frozen: Literal["running", "batch"] = "running"  # batch: frozen layers are in training mode
     nesterov: bool = False
     shards: int = 1  # parts of a batch; see shards.Shards
-    drop_last: bool = False  # an epoch ends before a last, smaller batch
-    stage: str = "represent"  # that trains it, for messages
+    drop_last: bool = False  # leave out an epoch's last batch if it is smaller than the others
+    stage: str = "represent"  # the stage that trains it, for messages
 
     @classmethod
     def of(cls, protocol: Protocol, representation: Representation) -> Phase:
-        """The representation trained in one go to the protocol's last epoch: every phase of a run differs from it by
-        what `dataclasses.replace` names."""
+        """The representation, trained to the protocol's last epoch. All other phases are made from this one with
+        `dataclasses.replace`."""
         return cls(
             sampler=representation.sampler,
             loss=representation.loss,

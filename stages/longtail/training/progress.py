@@ -1,4 +1,4 @@
-"""What people see of a training: a bar on a terminal, elsewhere a line for each tenth of the run or every five minutes.
+"""Shows progress: a bar on a terminal, and elsewhere a line per tenth of the run and at least every five minutes.
 
 `launch --status` reads these lines in the logs of its jobs.
 """
@@ -14,7 +14,10 @@ from stages.longtail.runtime import processes
 
 
 class Progress:
-    """first, last: epochs completed at the start and at the end; images: to train on from the one to the other."""
+    """The progress of one seed.
+
+    first, last: epochs completed at the start and at the end. images: how many are trained on between them.
+    """
 
     EVERY = 300.0  # seconds
 

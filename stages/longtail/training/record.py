@@ -1,4 +1,4 @@
-"""What a stage writes of its seeds: history.csv, which grows while they train, checkpoint.pt and the manifest."""
+"""Writes a training stage's files: history.csv, which grows during training, checkpoint.pt and the manifest."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ HELD = [f"held_{group}" for group in accuracy.GROUPS]  # beside these where trai
 
 
 class Record:
-    """One for a stage: its seeds tell it how they get on, and at the end it writes what the stage hands on."""
+    """One per stage. Every seed reports its epochs here, and at the end it writes the stage's outputs."""
 
-    EVERY = 3.0  # seconds from one writing of the growing history.csv to the next
+    EVERY = 3.0  # seconds between two writings of the growing history.csv
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.began = self.written = time.perf_counter()
-        self.trained: list[int] = []  # images that each seed trained here, not from checkpoints
-        self.earlier: list[dict[str, Any]] = []  # how the epochs before came about, where interrupted
+        self.trained: list[int] = []  # images that each seed trained on in this process, checkpoints not counted
+        self.earlier: list[dict[str, Any]] = []  # facts about the processes that trained earlier epochs
         self.rows: dict[int, list[dict[str, Any]]] = {}
 
     def epoch(self, seed: int, history: list[dict[str, Any]]) -> None:
@@ -48,12 +48,12 @@ class Record:
         manifest_path: Path | None,
         recipe: str,
     ) -> None:
-        """Hand on every seed's state as checkpoint.pt, the epochs so far as history.csv, and how they came about.
+        """Write every seed's state as checkpoint.pt, its epochs as history.csv, and the manifest.
 
         Args:
             states: of the seeds.
-            branch: the epoch up to which a row's part is `represent`; after it `continue`. head: epochs of a head on
-                the frozen representation, which count on from those before.
+            branch: up to this epoch a row's part is `represent`, after it `continue`. Epochs of a head that was made
+                afterwards have the part `head`, and their numbers go on from there.
             compute, at_once: for the manifest.
             manifest_path: None: manifest.json beside the checkpoint.
             recipe: of the parameters, see cells.recipe; for the manifest.

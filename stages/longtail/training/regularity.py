@@ -14,8 +14,11 @@ from stages.longtail.training import parallel_seeds
 
 
 class Regularity:
-    """Counts, int64 (n,): epochs after which an image was classified correctly (Eq. 9), and epochs after which it no
-    longer was (Eq. 8). Images are seen as they are, not augmented, by the network in evaluation mode."""
+    """Counts for each training image, int64 (n,), without augmentation and with the network in evaluation mode.
+
+    learned: epochs after which the image was classified correctly (Eq. 9).
+    forgotten: epochs after which it no longer was (Eq. 8).
+    """
 
     def __init__(self, images: Batches, compute: Compute):
         self.images, self.compute = images, compute
@@ -24,7 +27,7 @@ class Regularity:
         self.correct = torch.zeros_like(images.labels, dtype=torch.bool)
 
     def count(self, network: Network) -> None:
-        """After an epoch."""
+        """Count the events of an epoch, after it."""
 
         def classes(images: Batches) -> torch.Tensor:
             return predict.predict(network, images, self.compute, parallel_seeds.check)

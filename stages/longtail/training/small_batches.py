@@ -1,4 +1,7 @@
-"""Batch normalisation cannot train on one number a channel: refused before training, not at the end of an epoch."""
+"""Refuses batches too small for batch normalisation, which cannot train on a single number per channel.
+
+It does so before training begins, not at the end of the first epoch.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ def check(phase: Phase, images: int, architecture: Architecture, side: int) -> N
         phase: what is trained, and how.
         images: training images.
         architecture: of the network.
-        side: pixels a side of the images that it is given.
+        side: of the images that the network is given, in pixels.
+
     Raises:
         UserError: with the numbers, and a batch size that works.
     """
@@ -67,7 +71,7 @@ def _one_alone(phase: Phase, images: int, batch_size: int) -> bool:
 
 
 def _sees_one_pixel(model: Network, trained: nn.Module, channels: int, side: int) -> bool:
-    """Does a layer of batch normalisation in `trained` that is in training mode see maps of one pixel?"""
+    """Whether some batch normalisation in `trained` that is in training mode sees feature maps of one pixel."""
     layers = [layer for layer in trained.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
     seen: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""The sections of the parameters that `represent` and `classify` share."""
+"""The sections of the parameters that both `represent` and `classify` read."""
 
 from __future__ import annotations
 

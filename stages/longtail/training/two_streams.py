@@ -1,4 +1,4 @@
-"""Training steps on two batches at once, each from a sampler of its own: auxiliary tasks (`balance`), and BBN."""
+"""Training on two batches at once, each with a sampler of its own: auxiliary tasks (`balance`), and BBN."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stages.longtail.training.phase import Phase
 
 
 class TwoStreams:
-    """An epoch is as many draws of each sampler as there are training images."""
+    """What both have in common. In an epoch each sampler draws as many images as there are training images."""
 
     def __init__(self, phase: Phase, images: Batches, device: torch.device):
         assert isinstance(phase.auxiliary, AuxiliaryTasks | Bilateral)
@@ -28,7 +28,7 @@ class TwoStreams:
         self.loss_function = losses.build(phase.loss, phase.weighting, np.bincount(images.labels_host), device)
 
     def draw(self, seed: int, epoch: int) -> Draws:
-        """arrays: rows and crops of the main stream, then of the second."""
+        """Draw an epoch: the arrays are rows and crops of the main stream, then those of the second stream."""
         phase, labels = self.phase, self.images.labels_host
         arrays: list[np.ndarray] = []
         streams = ((phase.sampler, "sampler", "augment"), (self.task.sampler, "auxiliary_sampler", "auxiliary_augment"))
@@ -51,15 +51,16 @@ class TwoStreams:
         *,
         whole: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As OneStream.loss, of a batch of each stream.
+        """As OneStream.loss, for one batch of each stream.
 
         Args:
-            variant: unused: there is one.
+            network: trained by it.
+            variant: unused, as there is only one.
             rows, crops: of the main stream, int64 (b,) and (b, 3 to 5).
-            second_rows, second_crops: of the second, the same.
-            extra: what else the objective drew: the quarter turns of rotated images, int64 (b, 2), for the image of
-                either stream; or BBN's alpha, float32 (b,).
-            whole: the same four or five of the batch of which these are a part; None: these are the batch.
+            second_rows, second_crops: the same of the second stream.
+            extra: what else was drawn: quarter turns of the images of both streams, int64 (b, 2), or BBN's alpha,
+                float32 (b,).
+            whole: the arrays of the whole batch, if these are a part of it.
         """
         raise NotImplementedError
 
@@ -67,8 +68,8 @@ class TwoStreams:
 class Tasks(TwoStreams):
     """`balance` Eq. 2: lambda1 l(h, B_main) + lambda2 l(h_a, B_second) + lambda3 l(h_s, rotated [B_main; B_second]).
 
-    l(h) is the recipe's loss, the others are cross-entropy. One forward pass of the trunk sees them all. With rotation
-    `augment` the rotated images are more images of their classes, for h and h_a, and there is no h_s (Table 5).
+    l(h) is the recipe's loss, the others are cross-entropies. All images go through the trunk in one forward pass. With
+    rotation `augment` the rotated images are more images of their classes for h and h_a, without h_s (Table 5).
     """
 
     task: AuxiliaryTasks
@@ -119,8 +120,8 @@ class Tasks(TwoStreams):
 class Branches(TwoStreams):
     """BBN (Zhou et al. 2020, Eq. 1 to 4): two last blocks whose features and losses are mixed by alpha = 1 - (t / T)^2.
 
-    alpha goes from the branch of the main sampler to that of the second. The features' weights are doubled, as in the
-    authors' code, so that testing with both at full weight is alpha = 0.5.
+    alpha moves the weight from the branch of the main sampler to that of the second. As in the authors' code the
+    weights of the features are doubled, so that tests, which use both at full weight, correspond to alpha = 0.5.
     """
 
     task: Bilateral
