@@ -39,6 +39,7 @@ lint: setup  ## check the code with ruff and mypy
 benchmark: setup  ## print speed and memory
 	python -m tests.benchmarks.training
 	python -m tests.benchmarks.recipes
+	python -m tests.benchmarks.decoding
 
 lock: setup  ## resolve requirements.in into requirements.txt
 	uv pip compile -q requirements.in --universal --python-version 3.11 --no-header --output-file requirements.txt
