@@ -21,7 +21,8 @@ def main() -> None:
     args = command_line.parse(__doc__, out="data/splits", raw="data/raw")
     split: Split = args.params.section("split", Split)
     names = read_meta(args.raw)["classes"]
-    labels = read_array(args.raw / "train_labels.npy")
+    path = args.raw / "train_labels.npy"
+    labels = imbalance.checked(read_array(path), names, path)
     kept, held = imbalance.draw(labels, names, split)
     counts = np.bincount(labels[kept], minlength=len(names))
     shot = imbalance.shots(counts, split.many, split.few)

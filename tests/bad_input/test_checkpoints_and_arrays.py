@@ -57,6 +57,12 @@ def test_a_meta_json_without_its_keys_says_which(ready: Workplace) -> None:
         refused(stage, "meta.json lacks classes, digest, mean, std", "run the download stage")
 
 
+@pytest.mark.parametrize("labels", [[-1, 0], [0, 10], [[0, 1]], [0.0, 1.0], ["a", "b"], 3, []], ids=repr)
+def test_labels_that_are_of_no_class_are_refused(ready: Workplace, labels: Any) -> None:
+    np.save("data/raw/train_labels.npy", np.array(labels))
+    refused("split", "data/raw/train_labels.npy has no labels of the classes", "run the download stage again")
+
+
 @pytest.mark.parametrize("table", ["class,name\n0,a\n", "class,name,count,shot\n0,a,many,many\n"])
 def test_a_class_table_without_columns_or_numbers_is_named(ready: Workplace, table: str) -> None:
     Path("data/splits/classes.csv").write_text(table)

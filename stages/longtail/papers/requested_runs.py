@@ -14,6 +14,7 @@ from typing import Any
 
 from stages.longtail.configuration import cells
 from stages.longtail.configuration.composition import compose
+from stages.longtail.configuration.parameters import Params
 from stages.longtail.console.errors import UserError
 from stages.longtail.console.suggestions import suggest
 from stages.longtail.files import yaml_files
@@ -49,8 +50,11 @@ def variant_name(run: str, changes: Iterable[str]) -> str:
     parts = []
     for change in changes:
         key, equals, value = change.partition("=")
-        if not equals or not key or not value or key == "seeds":
-            raise UserError(f"--set {change}: expected section.key=value, as dvc exp run -S takes it; seeds by --seeds")
+        if not equals or not key or not value or key == "seeds" or change.split() != [change]:
+            raise UserError(
+                f"--set {change}: expected section.key=value without spaces, as dvc exp run -S takes it; seeds by "
+                "--seeds"
+            )
         parts.append(f"+{key.split('.')[-1]}={re.sub('[^A-Za-z0-9._-]+', '.', value).strip('.')}")
     if len(set(part.split("=")[0] for part in parts)) < len(parts):
         raise UserError(f"{run}: two of the changes have the same last key: ask for them one by one")
@@ -119,7 +123,10 @@ def write_metrics(folder: Path) -> None:
 
 
 def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
-    """Add requests to a paper's. One that is there already stays as it is unless its seeds change."""
+    """Add requests to a paper's. One that is there already stays as it is unless its seeds change.
+
+    Raises UserError, with nothing entered, where a stage would refuse the parameters of one.
+    """
     requests = read(folder)
     for request in wanted:
         there = requests.get(request.name)
@@ -130,6 +137,7 @@ def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
         if there and there.seeds == request.seeds:
             continue
         requests[request.name] = replace(request, older=False)
+        Params(compose(overrides_of(folder, request), conf), Path(request.name))
     write(folder, requests, conf)
     write_subsets(folder.parent, conf)
 

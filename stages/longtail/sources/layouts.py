@@ -27,6 +27,8 @@ def folder_of(dataset: Dataset) -> Path:
                 f"dataset.root is {dataset.root!r}, which is no folder: set it to the folder of your images"
             )
         return text_path(dataset.root)
+    if dataset.name not in SETS:
+        raise UserError(f"{dataset.name} is not read from image files: it has no listing, set dataset.listing to []")
     folder = root_of(dataset) / dataset.name
     if dataset.name == "tiny_imagenet":
         for unpacked in (folder, folder / tiny_imagenet.FOLDER, folder.with_name(tiny_imagenet.FOLDER)):
@@ -51,8 +53,8 @@ def files(dataset: Dataset) -> Iterator[Path]:
     """Every file that `find` looks at, image or not. Raises UserError where the folder or a listed image is missing."""
     folder, lists = folder_of(dataset), lists_of(dataset)
     if lists:
-        yield from lists
         found = image_lists.find(*lists, folder)
+        yield from lists
         yield from found.train.paths + found.test.paths
         return
     for division in ("train", "test", "val"):

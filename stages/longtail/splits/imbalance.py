@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, assert_never
 
 import numpy as np
@@ -31,6 +33,14 @@ def class_counts(profile: Literal["exp", "step"], ratio: float, n_max: int, clas
         case _:
             assert_never(profile)
     return np.array(counts, np.int64)
+
+
+def checked(labels: np.ndarray, names: Sequence[str], path: Path) -> np.ndarray:
+    """The labels from `path`, int64 (n,), if each is a class of these names. Raises UserError."""
+    whole = labels.ndim == 1 and labels.dtype.kind in "iu" and isinstance(names, list)
+    if not whole or not len(labels) or labels.min() < 0 or labels.max() >= len(names):
+        raise UserError(f"{path} has no labels of the classes in meta.json beside it: run the download stage again")
+    return labels
 
 
 def draw(labels: np.ndarray, names: list[str], split: Split) -> tuple[np.ndarray, np.ndarray]:

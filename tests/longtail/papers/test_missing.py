@@ -11,6 +11,7 @@ import yaml
 from conftest import ROOT
 
 from stages.longtail.configuration.composition import compose
+from stages.longtail.console.errors import UserError
 from stages.longtail.papers import launching, missing, plan, requested_runs
 from stages.longtail.papers.requested_runs import Request
 
@@ -83,3 +84,24 @@ def test_a_run_can_be_asked_for_in_fp32_as_a_variant_with_a_representation_of_it
         sections = compose(content[kind][name]["compose"].split(), ROOT / "conf")
         assert (sections["runtime"]["precision"], sections["seeds"]) == ("fp32", [0])
     assert content["runs"][name]["of"] == name and content["runs"][name]["varies"] == CRT
+
+
+@pytest.mark.parametrize(
+    ("seeds", "changes", "words"),
+    [
+        ([0], ["representation.loss=nonsense"], "unknown value 'nonsense'"),
+        ([0], ["split.ratio=0.5"], "split.ratio"),
+        ([0], ["protocol.name=a b"], "without spaces"),
+        ([0], ["seeds=[1]"], "seeds by --seeds"),
+        ([2**31], [], "seeds"),
+    ],
+)
+def test_what_its_stages_would_refuse_is_not_entered(
+    seeds: list[int], changes: list[str], words: str, folder: Path
+) -> None:
+    """It would wait for hours behind other runs, or keep every later run from being entered."""
+    before = (folder / "params.yaml").read_bytes()
+    with pytest.raises(UserError) as raised:
+        requested_runs.enter(folder, launching.wanted(folder, [CRT], seeds, changes), ROOT / "conf")
+    assert words in str(raised.value)
+    assert (folder / "params.yaml").read_bytes() == before

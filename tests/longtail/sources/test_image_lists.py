@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, Workplace, composed, tiny
-from inprocess import ok, refused
+from inprocess import ok, refused, start
 from PIL import Image
 
 from stages.longtail.console.errors import UserError
@@ -173,11 +173,14 @@ def test_a_named_set_takes_only_the_published_lists(here: Workplace, monkeypatch
         ("tiny_imagenet", {"size": 64}, "Tiny-ImageNet has no published lists"),
         ("cifar10", {"size": 32}, "cifar10 has none"),
         ("folder", {"root": "nowhere"}, "dataset.root is 'nowhere'"),
+        ("folder", {"lists": {"train": "a\0", "test": "test.txt"}}, "is missing: set dataset.lists.train"),
     ],
 )
 def test_lists_that_make_no_sense_are_refused(name: str, changes: dict, words: str, here: Workplace) -> None:
     own(here, name, **changes)
     refused("download", words)
+    line = start("download", "--list")  # the listing, which comes first where DVC runs them
+    assert isinstance(line, str) and words in line, line
 
 
 def test_the_published_lists_are_known_by_their_checksums() -> None:

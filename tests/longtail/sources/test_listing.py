@@ -14,6 +14,7 @@ from conftest import ROOT, Workplace, composed
 from PIL import Image
 
 from stages.longtail.configuration import cells
+from stages.longtail.console.errors import UserError
 from stages.longtail.sources import listing
 from stages.longtail.sources.dataset import Dataset
 
@@ -59,6 +60,11 @@ def test_a_copy_elsewhere_with_its_times_is_the_same(tmp_path: Path) -> None:
     paint(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_a_set_that_is_not_read_from_image_files_has_no_listing() -> None:
+    with pytest.raises(UserError, match="digits is not read from image files"):
+        listing.of(Dataset(**composed()["dataset"]))
 
 
 class Project(Workplace):
