@@ -2,10 +2,10 @@ PYTHON ?= python3
 TORCH ?=  # make setup TORCH=cpu: torch without the 2 GB of GPU libraries
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro test tables page published plans lint benchmark lock setup clean
+.PHONY: help repro test experiments tables page published plans lint benchmark lock setup clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: setup  ## run the pipeline, and show its result
 	@# DVC stops when nobody reads its output any more (make repro | head): what is left is read to the end.
@@ -16,6 +16,9 @@ repro: setup  ## run the pipeline, and show its result
 # A test file stays in one process: its tests may share a clone.
 test: setup  ## run the tests
 	pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+experiments: setup  ## list the experiments with their accuracies, in columns that fit a terminal
+	@dvc exp show --no-pager --drop '.*' --keep '^(Experiment|method|acc[.](all|many|medium|few))$$'
 
 tables: setup  ## write the papers' tables from what is in git
 	python -m stages.tables
