@@ -65,7 +65,7 @@ def stage_runs(process: int) -> bool:
 
 
 def launch(folder: Path, *arguments: str, check: bool = True) -> str:
-    return call(folder, "python", "-m", "stages.launch", *arguments, check=check)
+    return call(folder, "python", "-m", "stages.launch", *arguments, check=check, timeout=600)
 
 
 def entries(folder: Path) -> dict[str, Any]:

@@ -110,13 +110,21 @@ def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path)
         if job.is_run:
             settle(name, is_wanted=True)
     earlier = jobs.read(folder)[1] if (folder / "order.json").is_file() else {}
-    every = {**{name: job for name, job in earlier.items() if name not in known}, **known}
+    every = {**{name: job for name, job in earlier.items() if name not in known and _is_current(job, papers)}, **known}
     jobs.write(folder, paper, dict(sorted(every.items(), key=lambda item: item[1].wave)))
     for name in todo:
         before = attempts.read(folder, name)
         if before.state in ("failed", "done"):
             attempts.write(folder, name, Attempt("waiting", log_from=before.log_from))
     return sorted(todo.values(), key=lambda job: job.wave)
+
+
+def _is_current(job: Job, papers: Path) -> bool:
+    """Is the job still asked for, by the same recipe?"""
+    try:
+        return job.found(papers).entry["recipe"] == job.recipe
+    except UserError:
+        return False
 
 
 def _is_finished(folder: Path, job: Job, known: dict[str, Job]) -> bool:

@@ -39,7 +39,10 @@ def carry_out(
         Stopped: the job is to be carried out again.
         UserError: it failed; the message is what its status says.
     """
-    job = jobs.read(folder)[1][name]
+    ordered = jobs.read(folder)[1]
+    if name not in ordered:
+        raise UserError(f"{name} is not asked for any more: {folder}/order.json does not have it")
+    job = ordered[name]
     before = attempts.read(folder, name)
     if before.state == "running" and before.place != place:
         raise UserError(f"{name} runs already, on {before.host}: {before.place}")

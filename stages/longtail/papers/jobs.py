@@ -108,23 +108,22 @@ def order(folder: Path, paper: str, names: Iterable[str], papers: Path, conf: Pa
         paper, names: runs that were asked for.
         papers, conf: folders, such as reports/papers and conf.
     """
-    chains: list[list[Job]] = []
     made: dict[str, Job] = {}
+    known: dict[tuple[str, str], str] = {}  # the names of jobs, by cell and out
     for name in names:
         run = cells.find(f"{paper}/{name}", "data/classifier", papers)
-        chain: list[Job] = []
+        before: list[str] = []
         for cell, out in (
             (run.entry["data"], "data/raw"),
             (run.entry["split"], "data/splits"),
             (f"{paper}/{run.entry['of']}", "data/representation"),
             (f"{paper}/{name}", "data/classifier"),
         ):
-            found = cells.find(cell, out, papers)
-            key = f"{STAGES[found.kind]}-{found.name}"
-            if key not in made:
-                made[key] = _job(folder, key, cell, found, [job.name for job in chain[-1:]], conf)
-            chain.append(made[key])
-        chains.append(chain)
+            if (cell, out) not in known:
+                found = cells.find(cell, out, papers)
+                key = known[cell, out] = f"{STAGES[found.kind]}-{found.name}"
+                made[key] = _job(folder, key, cell, found, before, conf)
+            before = [known[cell, out]]
     return {job.name: job for job in sorted(made.values(), key=lambda job: job.wave)}
 
 

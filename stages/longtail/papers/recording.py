@@ -33,10 +33,10 @@ def record(folder: Path, papers: Path, conf: Path, refuse: Callable[[UserError],
     fresh: list[Job] = []
     for name, sums in found.items():
         job = ordered[name]
-        if locks.has(job, sums, papers):
-            continue
         made = {path: value["md5"] for need in job.needs for path, value in found.get(need, {}).items()}
         try:
+            if locks.has(job, sums, papers):
+                continue
             _check(folder, job, papers, conf)
             _same(job, sums, made, locks.outs(papers))
             _leaves_recorded(job, sums, locks.outs_of(job, papers), set(found), papers)
