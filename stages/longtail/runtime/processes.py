@@ -97,16 +97,22 @@ def shared(module: str, shards: int, runtime: Runtime) -> bool:
         True when processes were started and have done all of the work. False where this process is to do it: alone, or
         as one of those that were started.
     Raises:
-        UserError: there are more processes than shards, or one of them failed, with what it says.
+        UserError: there are more processes than shards or GPUs, or one of them failed, with what it says.
     """
     if dist.is_initialized():
         return False
     if dist.is_torchelastic_launched():
         _join(devices.kind(runtime), shards)
         return False
-    gpus = torch.cuda.device_count() if devices.kind(runtime) == "cuda" else 1
+    on_cuda = devices.kind(runtime) == "cuda"
+    gpus = torch.cuda.device_count() if on_cuda else 1
     number = runtime.processes or min(gpus, shards)
     _check(number, shards)
+    if on_cuda and number > gpus:
+        raise UserError(
+            f"runtime.processes is {number}, but torch sees {gpus} GPU{'s' if gpus > 1 else ''}: set it to null, which "
+            "starts one for each"
+        )
     if number > 1:
         _launch(module, number)
     return number > 1
@@ -143,7 +149,7 @@ def _launch(module: str, number: int) -> None:
     logger = logging.getLogger("torch.distributed.elastic")  # what it has to say is said here in one line
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // number)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

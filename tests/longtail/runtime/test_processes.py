@@ -8,6 +8,7 @@ import torch
 
 from stages.longtail.console.errors import Interrupted, UserError
 from stages.longtail.runtime import processes
+from stages.longtail.runtime.runtime import Runtime
 
 
 def failure(exitcode: int, message: str = "", timestamp: int = 0) -> Any:
@@ -42,3 +43,21 @@ def test_one_process_is_given_back_what_it_gives() -> None:
     assert processes.total(values) is values and processes.collected(values) is values
     assert processes.agreed(lambda: "mine") == "mine"
     assert (processes.rank(), processes.count(), processes.here()) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shards", "gpus", "asked", "started"),
+    [(8, 2, None, 2), (2, 4, None, 2), (8, 1, None, 0), (1, 4, None, 0), (8, 4, 3, 3)],
+)
+def test_a_process_is_started_for_each_gpu_but_for_no_more_than_there_are_parts(
+    shards: int, gpus: int, asked: int | None, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = []
+    monkeypatch.setattr(processes, "_launch", lambda module, number: launched.append(number))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    runtime = Runtime(device="auto", precision="fp32", threads=None, test_every=1, processes=asked)
+    assert processes.shared("stages.represent", shards, runtime) == bool(started)
+    assert launched == [started] * bool(started)
+    with pytest.raises(UserError, match="torch sees"):
+        processes.shared("stages.represent", 16, runtime.model_copy(update={"processes": gpus + 1}))
