@@ -108,7 +108,7 @@ def _difference_lines(method: str, conf: Path) -> list[str]:
 
 
 def difference_lines(found: dict[str, tuple[Any, Any]]) -> list[str]:
-    """Of `differences`, a line a key."""
+    """What `differences` found, as one line per key."""
     return [
         f"{key.removesuffix('.kind')}: {'' if was is ABSENT else preset.shown(was) + ' -> '}{preset.shown(value)}"
         for key, (was, value) in found.items()

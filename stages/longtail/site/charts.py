@@ -174,7 +174,7 @@ def accuracy_by_rank(rows: pd.DataFrame) -> dict[str, Any]:
     many = rows["rank"].max() > 30
     lines = base.mark_line(strokeWidth=1.5).add_params(chosen)
     layers = alt.layer(lines) if many else alt.layer(lines, base.mark_point(filled=True, size=35))
-    return _spec(layers, height=340, description="Accuracy by the class's rank, a line a method")
+    return _spec(layers, height=340, description="Accuracy by the class's rank, one line per method")
 
 
 def methods(rows: pd.DataFrame) -> dict[str, Any]:

@@ -21,10 +21,10 @@ SECTIONS = {"last": ("acc", "std"), "best": ("best", "best_std"), "selected": ("
 
 @dataclass(frozen=True)
 class Recorded:
-    """One run. `more` is {} and `answers` None where it was recorded before these files were kept.
+    """One run. `more` is {} and `answers` None if it was recorded before these files were kept.
 
-    classes: columns rank, class, name, count, shot, accuracy, the class with most training images first. history:
-    a line an epoch and seed.
+    classes: one row per class, the one with most training images first: rank, class, name, count, shot and accuracy.
+    history: one row per epoch and seed.
     """
 
     paper: str

@@ -32,9 +32,9 @@ CIFAR_MEAN, CIFAR_STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
 
 @dataclass(frozen=True)
 class Division:
-    """images uint8 (n, side, side, channels), labels int64 (n,), each label an index into the source's class names.
+    """Training or test images, uint8 (n, side, side, channels), and labels, int64 (n,), indices into the class names.
 
-    Of large sets the images are files: Pictures are decoded only as they are iterated over, Originals not at all.
+    The images of large sets are files: Pictures are decoded while one iterates over them, Originals not at all.
     """
 
     images: np.ndarray | Pictures | Originals
@@ -43,7 +43,7 @@ class Division:
 
 @dataclass(frozen=True)
 class Source:
-    """mean and std, a value a channel in [0, 1], are what batches are normalised with."""
+    """mean, std: what batches are normalised with, one value per channel, in [0, 1]."""
 
     classes: list[str]
     train: Division

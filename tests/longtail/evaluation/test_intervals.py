@@ -56,8 +56,8 @@ def coverage(interval, truth, count=400):
 
 
 def test_95_percent_of_the_intervals_hold_the_true_accuracy(monkeypatch):
-    """400 test sets of 40 to 60 images a class: 95% within three standard errors, which are 1.1 points each, and half a
-    point less for the resampling of small classes."""
+    """400 test sets of 40 to 60 images per class: 95% within three standard errors, which are 1.1 points each, and half
+    a point less for the resampling of small classes."""
     monkeypatch.setattr(intervals, "RESAMPLES", 300)
     chances = [[0.9, 0.8, 0.5, 0.3]]
     got = coverage(lambda random: intervals.of_run(drawn(chances, random), LABELS, SHOTS)["all"], 62.5)

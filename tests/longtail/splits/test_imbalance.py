@@ -50,7 +50,7 @@ def drawn_as_in_the_common_code(labels, wanted, seed):
 
 
 def mixed_labels(*counts):
-    """Labels with `counts` images a class, in no order."""
+    """Labels with `counts` images per class, in no order."""
     return np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
 
 

@@ -175,7 +175,7 @@ def test_an_epoch_is_as_many_draws_of_each_sampler_as_images(auxiliary):
 
 
 def test_each_stream_is_drawn_by_its_own_sampler():
-    """CBS: 8 classes of 2 images a batch, here with 3 classes 6, 6 and 4. The second: every image once an epoch."""
+    """CBS: 8 classes of 2 images per batch, here with 3 classes 6, 6 and 4. The second: every image once an epoch."""
     main, _, second, _ = objective(AuxiliaryTasks()).draw(0, 0).arrays
     assert sorted(second) == list(range(40))
     assert sorted(np.bincount(LABELS[main[:16]])) == [4, 6, 6]
