@@ -101,7 +101,7 @@ def save_figure(analysis: Analysis, path: Path) -> None:
 
 
 def write_page(paper: str, analyses: Sequence[Analysis], folder: Path) -> None:
-    """README.md with every figure that is in the folder."""
+    """README.md with every figure that is in the folder, and what <stem>-<subset>.md says of it where that exists."""
     parts = [f"# {paper}: the paper's own analyses", "Each figure is drawn from its csv: `python -m stages.analyse`."]
     for analysis in analyses:
         for path in sorted(folder.glob(f"{analysis.stem}-*.csv")):
@@ -112,4 +112,6 @@ def write_page(paper: str, analyses: Sequence[Analysis], folder: Path) -> None:
             names = ", ".join(f"`{name}`" for name in rows.run.unique()) if "run" in rows else ""
             runs = f" Runs: {names}." if names else ""
             parts.append(f"{analysis.caption}{runs} [csv]({path.name})")
+            if (note := path.with_suffix(".md")).is_file():
+                parts.append(note.read_text().strip())
     write_text(folder / "README.md", "\n\n".join(parts) + "\n")

@@ -57,6 +57,7 @@ def draw_gains(frame: pd.DataFrame, figure: Figure) -> None:
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_title(names[str(run)])
         drawing.class_axis(axes, frame)
+        axes.tick_params(axis="x", labelrotation=90)
     figure.axes[0].set_ylabel("gain in accuracy, points")
     figure.axes[0].legend()
 

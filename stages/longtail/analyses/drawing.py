@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,12 @@ STYLES = ("-", "--", ":", "-.")
 
 
 def labels(frame: pd.DataFrame) -> dict[str, str]:
-    """For each run the part of its name that the others do not have: the method, if they share a subset."""
+    """For each run the part of its name that the others do not have: the method, if they share a subset.
+
+    A variant of another run that is another method, such as joint+method=crt, has that method's name.
+    """
     names = list(dict.fromkeys(frame.run))
-    bare = [name.rpartition("/")[2] for name in names]
+    bare = [re.sub(r"[^-]+\+method=", "", name.rpartition("/")[2]) for name in names]
     parts = [name.split("-") for name in bare]
     shared = 0
     while len(names) > 1 and all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
@@ -29,6 +33,11 @@ def class_axis(axes: Any, frame: pd.DataFrame) -> None:
         axes.set_xlabel("training images of the class")
     else:
         axes.set_xlabel("classes, the largest first")
+
+
+def whole_numbers(axes: Any) -> None:
+    """No ticks between epochs on the x-axis, of which a short run has few."""
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def colours(names: Any) -> dict[str, str]:

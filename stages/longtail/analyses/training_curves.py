@@ -63,6 +63,7 @@ def draw(frame: pd.DataFrame, figure: Figure, columns: dict[str, str], classes: 
             axes.set_yscale(scale)
         panels[0, number].set_title(names[str(run)])
         panels[-1, number].set_xlabel("epoch")
+        drawing.whole_numbers(panels[-1, number])
     for axes, label in zip(panels[:, 0], columns.values(), strict=True):
         axes.set_ylabel(label)
     panels[0, 0].legend()
@@ -75,5 +76,6 @@ def draw_by_class(frame: pd.DataFrame, figure: Figure, column: str, label: str, 
         for run, mine in frame[frame["rank"] == rank].groupby("run", sort=False):
             axes.plot(mine.epoch, mine[column], linewidth=1, label=names[str(run)])
         axes.set(title=f"{frame[frame['rank'] == rank]['count'].iloc[0]} images", xlabel="epoch")
+        drawing.whole_numbers(axes)
     figure.axes[0].set_ylabel(label)
     figure.axes[0].legend()
