@@ -148,3 +148,27 @@ def test_the_current_experiment(trained: Workplace) -> None:
     assert found == {
         f"{paper}/{stem}-digits-exp-20.svg" for paper, stems in DRAWN.items() for stem in stems if stem not in kept
     }
+
+
+def test_one_figure_under_another_name_with_a_text_by_hand_below_it(papers: Path) -> None:
+    run = Path("reports/papers/procrustean")
+    name = "digits-exp-20-joint"
+    shutil.copy2(run / f"data/classifier/{name}/checkpoint.pt", "checkpoint.pt")
+    (papers / "data/classifier").mkdir(parents=True)
+    shutil.move("checkpoint.pt", "data/classifier/checkpoint.pt")
+    (papers / "params.yaml").write_text(yaml.safe_dump(composed("method=joint", *SHORT, *WATCHED["joint"])))
+    arguments = ("--experiment", "--reports", str(run / "metrics" / name), "--out", "figures")
+    (papers / "figures").mkdir()
+    (papers / "figures/figure2_loss-digits-exp-20.md").write_text("Of a short run.\n")
+    assert start("analyse", "balance", *arguments, "--name", "short", "--only", "figure2_loss") is None
+    assert sorted(path.name for path in Path("figures").iterdir()) == [
+        "README.md",
+        *(f"figure2_loss-digits-exp-20.{kind}" for kind in ("csv", "md", "svg")),
+    ]
+    assert set(pd.read_csv("figures/figure2_loss-digits-exp-20.csv").run) == {"short"}
+    page = Path("figures/README.md").read_text()
+    assert page.index("Runs: `short`") < page.index("Of a short run.")
+    assert "no figure 'figure9': it has figure2_loss, figure3_gain" in str(
+        start("analyse", "balance", "--only", "figure9")
+    )
+    assert "--name is for --experiment" in str(start("analyse", "balance", "--name", "short"))

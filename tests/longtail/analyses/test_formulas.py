@@ -191,6 +191,10 @@ def test_singular_values_of_channels_over_images_and_positions():
 @pytest.mark.parametrize(
     ("names", "labels"),
     [
+        (
+            ["p/cifar10-exp-100-joint", "p/cifar10-exp-100-joint+method=crt", "p/cifar10-exp-100-mfw+beta=0.5"],
+            ["joint", "crt", "mfw+beta=0.5"],
+        ),
         (["cifar10-exp-100-joint", "procrustean/cifar10-exp-100-mfw-beta0.5"], ["joint", "mfw-beta0.5"]),
         (["cifar10-exp-100-mfw", "cifar10-exp-100-mfw-beta0.5"], ["mfw", "mfw-beta0.5"]),
         (["procrustean/cifar10-exp-100-joint"], ["cifar10-exp-100-joint"]),
