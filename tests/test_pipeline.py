@@ -90,29 +90,25 @@ def printed() -> set[tuple[str, str]]:
     return {(row["method"], row["protocol"]) for row in rows}
 
 
-def accepted(tmp_path: Path, method: str, protocol: str, dataset: str) -> None:
+def accepted(method: str, protocol: str, dataset: str) -> None:
     config = composed(f"method={method}", f"protocol={protocol}", f"dataset={dataset}")
     assert [config["method"], config["protocol"]["name"], config["dataset"]["name"]] == [method, protocol, dataset]
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(config))
-    parameters.load(path)
+    parameters.Params(config, Path("params.yaml"))  # all sections are validated
 
 
 @pytest.mark.parametrize("method", sorted(path.stem for path in (ROOT / "conf/method").glob("*.yaml")))
-def test_every_method_preset_composes_under_the_protocols_for_cifar_and_those_of_its_tables(
-    method: str, tmp_path: Path
-) -> None:
+def test_every_method_preset_composes_under_the_protocols_for_cifar_and_those_of_its_tables(method: str) -> None:
     for protocol in {"small", *CIFAR} | {name for other, name in printed() if name and other == method}:
-        accepted(tmp_path, method, protocol, "cifar10" if protocol in CIFAR else "folder")
+        accepted(method, protocol, "cifar10" if protocol in CIFAR else "folder")
     for dataset in ("digits", "cifar100"):
-        accepted(tmp_path, method, "small", dataset)
+        accepted(method, "small", dataset)
 
 
 @pytest.mark.parametrize("group", ["protocol", "dataset"])
-def test_every_protocol_and_data_set_composes(group: str, tmp_path: Path) -> None:
+def test_every_protocol_and_data_set_composes(group: str) -> None:
     for path in (ROOT / "conf" / group).glob("*.yaml"):
         names = {"method": "joint", "protocol": "small", "dataset": "digits", group: path.stem}
-        accepted(tmp_path, **names)
+        accepted(**names)
 
 
 def test_joint_and_switching_share_101_epochs_under_the_switching_protocol() -> None:
