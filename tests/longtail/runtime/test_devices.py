@@ -1,6 +1,11 @@
-"""A machine that lacks what a recipe asks for: what to ask for instead."""
+"""A machine that lacks what a recipe asks for, and what is set up where it does not."""
 
 from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -32,3 +37,29 @@ def test_what_only_gpus_have_is_refused_without_one(key: str, value: str, monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=f"runtime.{key} is {value}"):
         devices.resolve(runtime(**{key: value}))
+
+
+# Page faults of making and dropping 16 blocks of 8 MiB for the third time.
+FAULTS = """
+import resource, sys, torch
+from stages.longtail.runtime import devices
+if sys.argv[1] == "keep":
+    devices.keep_freed_memory()
+def step():
+    blocks = [torch.ones(2**21) for _ in range(16)]
+    del blocks
+step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back that way")
+def test_what_a_step_frees_the_next_one_has() -> None:
+    pages = 16 * 8 * 2**20 // resource.getpagesize()
+    found = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("keep", "give back")
+    }
+    assert found["keep"] < pages / 100 < found["give back"]
