@@ -56,7 +56,7 @@ def draw_positions(frame: pd.DataFrame, figure: Figure) -> None:
                 axes = panels[number * len(DIVISIONS) + place, column]
                 _panel(axes, points[points.division == division], head, reach)
                 if not column:
-                    axes.set_ylabel(f"{names[run]}, {title}")
+                    axes.set_ylabel(f"{names[run]}\n{title}".replace("+", "\n+"), fontsize=7)
     for axes, epoch in zip(panels[0], epochs, strict=True):
         axes.set_title(f"epoch {epoch}")
     handles, texts = panels[0, 0].get_legend_handles_labels()
@@ -66,7 +66,7 @@ def draw_positions(frame: pd.DataFrame, figure: Figure) -> None:
 def _panel(axes: Any, points: pd.DataFrame, head: pd.DataFrame, reach: float) -> None:
     """reach: of both axes, to either side of 0."""
     for (number, name, count), mine in points.groupby(["class", "name", "count"]):
-        label = f"{name}, {count} training images"
+        label = f"{name} ({count})"
         axes.scatter(
             mine.x, mine.y, s=6, marker=MARKERS[number % 10], color=f"C{number % 10}", linewidth=0, label=label
         )

@@ -113,7 +113,8 @@ ANALYSES = (
         "Figures 5 and 6: the plane of two features",
         "Features of the first 40 training and the first 40 test images of each class, not augmented, after the epochs "
         "that the paper draws (20, 60, 120, 160 of 200) and the last; grey: where two classes are level and ahead of "
-        "the others; arrows: the classes' weights in the classifier, the longest of a panel 0.6 of half its width. "
+        "the others; arrows: the classes' weights in the classifier, the longest of a panel 0.6 of half its width; in "
+        "brackets: training images of the class. "
         "First seed.",
         by_run(plane.positions),
         plane.draw_positions,
