@@ -16,6 +16,7 @@ from stages.longtail.sources.pictures import is_image
 
 # Folders that programs leave among images: thumbnails of a Synology disk, archives of macOS, and the like.
 TOOLS = {"@eaDir", "__MACOSX", "__pycache__", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+TOGETHER = 4096  # files that a pool of threads is given at once: it takes a kilobyte for each
 NAMED = 3  # so many examples in a message
 
 
@@ -147,8 +148,13 @@ def _images(division: Path, classes: list[str], folders: dict[str, list[Path]]) 
 
 def images_among(paths: Iterable[Path]) -> np.ndarray:
     """Which of the files are images, bool (n,)."""
+    paths = list(paths)
+    kept = np.empty(len(paths), bool)
     with ThreadPoolExecutor() as pool:
-        return np.fromiter(pool.map(is_image, paths), bool)
+        for start in range(0, len(paths), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            kept[part] = list(pool.map(is_image, paths[part]))
+    return kept
 
 
 def _note(division: Path, passed_over: list[Path]) -> str:

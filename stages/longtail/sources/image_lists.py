@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import text_path
-from stages.longtail.sources.image_folders import Files, Found
+from stages.longtail.sources.image_folders import TOGETHER, Files, Found
 
 
 def find(train: Path, test: Path, root: Path) -> Found:
@@ -69,8 +69,11 @@ def _read(path: Path) -> list[tuple[str, int]]:
 
 def _all_there(path: Path, images: Sequence[Path], root: Path) -> None:
     """Raise UserError if an image of the list `path` is missing."""
+    absent: list[Path] = []
     with ThreadPoolExecutor() as pool:
-        absent = [image for image, there in zip(images, pool.map(os.path.isfile, images), strict=True) if not there]
+        for start in range(0, len(images), TOGETHER):
+            part = images[start : start + TOGETHER]
+            absent += [image for image, there in zip(part, pool.map(os.path.isfile, part), strict=True) if not there]
     if absent:
         raise UserError(
             f"{len(absent)} of the {len(images)} images of {path} are missing, the first is {absent[0]}: set "
