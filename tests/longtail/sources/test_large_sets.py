@@ -155,6 +155,7 @@ def test_a_tiny_set_goes_through_all_stages(
     raw["dataset"]["size"], raw["runtime"]["threads"] = size, 1
     raw["protocol"] |= {"width": 8, "epochs": 2, "batch_size": 8, "crop": crop, "projection": 16}
     raw["protocol"]["schedule"] = {"kind": "constant", "warmup": 0}
+    raw["protocol"]["shards"] = min(2, raw["protocol"].get("shards", 1))  # of 8 images
     raw["representation"]["branch"] = {"at": "start", "plus": 1}
     here.write(raw)
     seen = set()
