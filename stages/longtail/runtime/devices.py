@@ -72,7 +72,7 @@ def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what comes next, instead of giving it back to the system.
 
     Each training step frees its activations. If they go back, the next step gets pages that the system first has to
-    map and clear: a tenth of the time (docs/speed.md). Blocks of more than 32 MiB still go back. Nothing is computed
+    map and clear: 7% of the time (docs/speed.md). Blocks of more than 32 MiB still go back. Nothing is computed
     otherwise. Only glibc has these options.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
