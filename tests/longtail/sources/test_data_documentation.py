@@ -27,5 +27,5 @@ def test_the_commands_read_images(command: str, here: Workplace, capsys: pytest.
     assert "folder: 2 training and 2 test images" in capsys.readouterr().out
 
 
-def test_there_is_a_command_for_a_folder_and_one_for_lists() -> None:
-    assert len(COMMANDS) == 2 and "lists" in COMMANDS[1]
+def test_there_is_a_command_for_a_folder_for_large_images_and_for_lists() -> None:
+    assert len(COMMANDS) == 3 and "packed" in COMMANDS[1] and "lists" in COMMANDS[2]
