@@ -95,6 +95,9 @@ REFUSED = [
     (("protocol.width=5",), "protocol.width must be even, found 5"),
     (("protocol.backbone=resnext50", "protocol.width=8"), "protocol.width is 8", "resnext50 need a multiple of 16"),
     (("protocol.augment=resized_crop_flip",), "protocol.pad is 1, but resized_crop_flip", "set it to 0"),
+    (("+protocol.weights=imagenet",), "protocol.weights is imagenet", "protocol.weights to null"),
+    (("+protocol.shards=1000",), "protocol.shards is 1000, but protocol.batch_size", "set protocol.shards lower"),
+    (("method=bbn", "+protocol.trained=last_block"), "protocol.trained is last_block", "set protocol.trained to all"),
     (("protocol.schedule.milestones=[9,4]",), "protocol.schedule.milestones must increase: [9, 4]"),
     (
         ("classifier=ft_cbs", "classifier.schedule={kind: multistep, warmup: 0, milestones: [2, 2], gamma: 0.1}"),

@@ -171,7 +171,9 @@ def test_epochs_computed_with_other_threads_are_told_of_and_can_be_used(digits: 
     shutil.copytree(straight / ".scratch", digits.folder / ".scratch")
     for path in digits.folder.glob(".scratch/*/seed-0/epoch-8.pt"):  # as if it had been stopped after the fifth
         content = torch.load(path, weights_only=True)
-        torch.save(content | {"epoch": 5, "history": content["history"][:5]}, path.with_name("epoch-5.pt"))
+        state = content["state"]
+        content["state"] = state | {"epoch": 5, "history": state["history"][:5]}
+        torch.save(content, path.with_name("epoch-5.pt"))
         path.unlink()
     digits.write(long(runtime__threads=2))
     said = digits.run("represent").stdout

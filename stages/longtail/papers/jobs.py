@@ -181,7 +181,7 @@ def read(folder: Path) -> tuple[str, dict[str, Job]]:
     """The paper, and the jobs by name. Raises UserError if nothing was ordered in this folder."""
     path = folder / "order.json"
     if not path.is_file():
-        raise UserError(f"{path} does not exist: no jobs were ordered in this folder")
+        raise UserError(f"{path} does not exist: python -m stages.other_machine send orders what to run")
     content = read_json(path)
     try:
         return content["paper"], {job["name"]: Job(**job) for job in content["jobs"]}
