@@ -6,17 +6,14 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from stages.longtail.console.errors import UserError
 from stages.longtail.packing import packs
 from stages.longtail.packing.packs import Original, Pack
-from stages.longtail.sources.pictures import FORMATS, TOGETHER, eight_bits, orientation
+from stages.longtail.sources.pictures import FORMATS, eight_bits, in_order, naming, orientation
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,7 @@ class Originals:
         return marks
 
     def _read(self, first: int) -> Iterator[Original]:
-        with (
-            ThreadPoolExecutor() as pool,
-            tqdm(total=len(self.files), initial=first, desc=f"packing {self.name}", unit="image", disable=None) as bar,
-        ):
-            for start in range(first, len(self.files), TOGETHER):
-                for image in list(pool.map(read, self.files[start : start + TOGETHER])):
-                    bar.update()
-                    yield image
+        return in_order(read, self.files, f"packing {self.name}", first)
 
 
 def read(path: Path) -> Original:
@@ -57,7 +47,7 @@ def read(path: Path) -> Original:
     """
     from PIL import Image
 
-    try:
+    with naming(path):
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
@@ -70,12 +60,6 @@ def read(path: Path) -> Original:
             buffer = io.BytesIO()
             upright.save(buffer, "PNG")
             return Original(buffer.getvalue(), upright.height, upright.width)
-    except PermissionError:
-        raise
-    except Exception as error:  # damaged content makes Pillow's readers fail in every way there is
-        raise UserError(
-            f"{path} is not a readable image ({error or type(error).__name__}): repair it or remove it"
-        ) from error
 
 
 def _turned_alike(content: bytes, size: tuple[int, int]) -> bool:

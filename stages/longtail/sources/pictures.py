@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +23,8 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF"
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 274, 258, 262, 339  # EXIF and TIFF tags
 UNSIGNED, UNDEFINED, WHITE_IS_ZERO = 1, 4, 0  # values of the last two
 TOGETHER = 256  # images decoded at a time: enough work for every core, and little memory
+
+ImageT = TypeVar("ImageT")
 
 
 @dataclass(frozen=True)
@@ -44,28 +47,14 @@ class Pictures:
         return len(self.files), self.side, self.side, 3
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        with (
-            ThreadPoolExecutor() as pool,
-            tqdm(total=len(self.files), desc=f"reading {self.name}", unit="image", disable=None) as bar,
-        ):
-            for start in range(0, len(self.files), TOGETHER):
-                for image in list(pool.map(self.read, self.files[start : start + TOGETHER])):
-                    bar.update()
-                    yield image
+        return in_order(self.read, self.files, f"reading {self.name}")
 
     def read(self, path: Path) -> np.ndarray:
         from PIL import Image
 
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                return np.asarray(self._square(eight_bits(image).convert("RGB")))
-        except PermissionError:
-            raise
-        except Exception as error:  # damaged content makes Pillow's readers fail in every way there is
-            raise UserError(
-                f"{path} is not a readable image ({error or type(error).__name__}): repair it or remove it"
-            ) from error
+        with naming(path), Image.open(path, formats=FORMATS) as image:
+            image.load()
+            return np.asarray(self._square(eight_bits(image).convert("RGB")))
 
     def _square(self, image: Image.Image) -> Image.Image:
         from PIL import Image
@@ -78,6 +67,38 @@ class Pictures:
         left, top = round((width - side) / 2), round((height - side) / 2)
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         return resized.crop((left, top, left + side, top + side))
+
+
+def in_order(read: Callable[[Path], ImageT], files: list[Path], doing: str, first: int = 0) -> Iterator[ImageT]:
+    """What `read` makes of each file from number `first` on, in order; the work of all cores, with a progress bar.
+
+    Args:
+        read: decodes one file.
+        files: all files.
+        doing: what the progress bar says.
+        first: how many files are done already.
+    """
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(files), initial=first, desc=doing, unit="image", disable=None) as bar,
+    ):
+        for start in range(first, len(files), TOGETHER):
+            for image in list(pool.map(read, files[start : start + TOGETHER])):
+                bar.update()
+                yield image
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the content of an image file becomes a UserError with its path."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except Exception as error:  # damaged content makes Pillow's readers fail in every way there is
+        raise UserError(
+            f"{path} is not a readable image ({error or type(error).__name__}): repair it or remove it"
+        ) from error
 
 
 def is_image(path: Path) -> bool:
@@ -95,7 +116,7 @@ def is_image(path: Path) -> bool:
             return True
     except PermissionError:
         raise
-    except Exception:  # as above
+    except Exception:  # as in `naming`
         return False
 
 

@@ -294,8 +294,13 @@ def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream 
 def trained_parameters(network: Network, phase: Phase) -> dict[str, Tensor]:
     """The parameters that a phase trains, by name. Heads of auxiliary tasks are trained only where there are tasks."""
     last_block = f"groups.{len(network.groups) - 1}.{len(network.groups[-1]) - 1}."  # type: ignore[arg-type]
-    prefixes = {"all": ("",), "last_block": ("head.", last_block), "head": ("head.",), "scale": ("head.scale",)}
-    prefixes["tuned"] = ("head.", "auxiliary.", "projection.", last_block)
+    prefixes = {
+        "all": ("",),
+        "tuned": ("head.", "auxiliary.", "projection.", last_block),
+        "last_block": ("head.", last_block),
+        "head": ("head.",),
+        "scale": ("head.scale",),
+    }
     return {
         name: parameter
         for name, parameter in network.named_parameters()

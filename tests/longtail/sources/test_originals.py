@@ -12,7 +12,7 @@ from PIL import Image
 from stages.longtail.console.errors import UserError
 from stages.longtail.data import decoding
 from stages.longtail.packing.packs import Pack
-from stages.longtail.sources import originals
+from stages.longtail.sources import originals, pictures
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8).repeat(4, 0).repeat(4, 1)
 EXIF = Image.Exif()
@@ -51,7 +51,7 @@ def test_another_image_is_packed_as_png_with_its_pixels(mode: str, kind: str, tm
 
 
 def test_packing_goes_on_after_an_unreadable_file_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(originals, "TOGETHER", 1)
+    monkeypatch.setattr(pictures, "TOGETHER", 1)
     monkeypatch.setattr("stages.longtail.packing.packs.TOGETHER", 1)
     paths = [tmp_path / f"{number}.jpg" for number in range(4)]
     contents = [save(path, Image.new("RGB", (8, 8), (60 * row, 0, 0)), "JPEG") for row, path in enumerate(paths)]
