@@ -56,7 +56,7 @@ def session_of(tmp_path, change, monkeypatch):
         )
         loaded, subset = parameters.load(tmp_path / "params.yaml"), Subset(kept, held, classes)
         training = TrainingParams.read(loaded)
-        session = Session(training, CPU, train, validate, evaluate, subset, 1, "data", Record(tmp_path))
+        session = Session(training, CPU, train, validate, evaluate, subset, "data", Record(tmp_path))
         CHOSEN[id(session)] = loaded.section("classifier", Classifier)
         return session
 

@@ -128,6 +128,7 @@ REFUSED = [
     (("method=bbn", "+protocol.projection=8"), "protocol.projection is set", "representation.auxiliary is bilateral"),
     (("+protocol.projection_relu=false",), "protocol.projection_relu is false", "there is no projection"),
     (("runtime.observe=[plane]",), "runtime.observe has plane", "protocol.projection to 2"),
+    ((*PLANE, "+protocol.shards=2"), "runtime.observe has plane", "protocol.shards to 1"),
     (("method=ldam", *PLANE), "runtime.observe has plane", "representation.head to linear"),
     (("method=mixup", BILATERAL), "representation.mixing is mixup", "representation.auxiliary is bilateral"),
     (("method=cbs_rrs", "representation.embedded=bet"), "representation.embedded is bet", "auxiliary is tasks"),

@@ -22,7 +22,10 @@ from stages.longtail.runtime import devices, processes
 
 @dataclass(frozen=True)
 class Images:
-    """A division (train or test) on disk: images uint8 (n, side, side, channels), memory-mapped; labels int64 (n,)."""
+    """A division (train or test) on disk.
+
+    images: uint8 (n, side, side, channels), memory-mapped; or a Pack of image files. labels: int64 (n,).
+    """
 
     images: np.ndarray | Pack
     labels: np.ndarray
@@ -169,6 +172,9 @@ class Batches:
     def stream(self) -> None:
         """Give the device's memory back and read from disk from now on; the batches stay the same."""
         self.pixels = None
+
+    def close(self) -> None:
+        """End the processes that read ahead: here there are none."""
 
     def _send(self, positions: slice | np.ndarray) -> torch.Tensor:
         """Images from disk to the device: uint8 (b, side, side, channels), without padding."""

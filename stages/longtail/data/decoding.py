@@ -56,7 +56,7 @@ def decode(content: bytes) -> Tensor:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (3, height, width) to another size: what torchvision makes of a tensor, Pillow's to one level of 255."""
+    """Resize uint8 (3, height, width) as torchvision resizes a tensor. Pillow's result differs by at most one level."""
     return F.interpolate(
         image[None].contiguous(memory_format=torch.channels_last), size, mode="bilinear", antialias=True
     )[0]

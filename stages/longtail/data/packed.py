@@ -17,12 +17,15 @@ from stages.longtail.packing.packs import Pack
 from stages.longtail.recipe.protocol import Augment
 from stages.longtail.runtime import devices
 
-TOGETHER = 4096  # images whose windows are drawn at once: of a million that would take gigabytes
+DRAWN_AT_ONCE = 4096  # images whose windows are drawn at once: of a million that would take gigabytes
 
 
 class Packed(Batches):
-    """A division, or a part of it, of a pack. Draws count pixels of the images as they are, or, of windows that are not
-    resized, of images whose shorter side has `stored` pixels."""
+    """A division, or a part of it, of a pack.
+
+    Draws of windows that are resized are in pixels of the original image; others are in pixels of the image after its
+    shorter side was resized to `stored`.
+    """
 
     def __init__(
         self,
@@ -44,13 +47,13 @@ class Packed(Batches):
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def _upload(self) -> None:
-        """Never: a pack is there for what does not fit."""
+        """A pack is never uploaded: it is for images that do not fit."""
 
     def draw(self, kind: Augment, positions: np.ndarray, random: np.random.Generator) -> np.ndarray:
         match kind:
             case "resized_crop_flip":
                 sizes = self._sizes[self._rows[positions]]
-                groups = np.split(sizes, range(TOGETHER, len(sizes), TOGETHER))
+                groups = np.split(sizes, range(DRAWN_AT_ONCE, len(sizes), DRAWN_AT_ONCE))
                 return np.concatenate([augment.draw_resized(group, random) for group in groups])
             case "crop" | "crop_flip":
                 return augment.draw(kind, len(positions), 0, random, self._larger(positions))
@@ -68,9 +71,15 @@ class Packed(Batches):
             plan.append((rows, np.concatenate([draws[part] for _, draws in streams])))
         self._ahead = self._workers.batches(plan)
 
+    def close(self) -> None:
+        """End the processes that read ahead."""
+        self._workers, self._ahead = None, iter(())
+
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """The windows that come next of those that were expected; if none were, decoded now. Rows beyond them repeat
-        them, with other turns."""
+        """The next windows that were announced by `expect`, or, without it, these rows decoded now.
+
+        `rows` may list a batch several times, each time with other quarter turns: each image is decoded once.
+        """
         turns = draws[:, 3:] if draws.shape[1] < 5 else draws[:, 5:]
         pieces = next(self._ahead, None)
         if pieces is None:

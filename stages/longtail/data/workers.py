@@ -93,8 +93,10 @@ def _outlive_signals(_: int) -> None:
 
 @atexit.register
 def _end() -> None:
-    """End those that are left, however the main process ends: Python would wait for them, and they ignore its signal.
-    Of a main process that is killed torch's own look-out tells them."""
+    """Kill the decoding processes that are left when Python exits: it would wait for them, and they ignore its signal.
+
+    If the main process is killed, torch's own watchdog ends them.
+    """
     if left := [child for child in multiprocessing.active_children() if child.daemon]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error
         for child in left:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing bytes that appears as `path` only if the block ends without an exception.
 
-    An OSError is given the name `path`. The error of a full disk has no name, and the partial file's name would tell
-    the user nothing.
+    An OSError without a name, as of a full disk, or with the partial file's name, which would tell the user nothing, is
+    given the name `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The machine's name is part of it: on a shared disk two machines may write under the same process number.
@@ -37,7 +37,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        error.filename = str(path)
+        if error.filename in (None, str(partial)):  # not that of another file that the block reads
+            error.filename = str(path)
         raise
     finally:
         with suppress(OSError):  # what failed above is the error to report, not that this cannot be removed

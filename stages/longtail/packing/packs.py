@@ -38,7 +38,8 @@ def write(path: Path, marks: np.ndarray, read: Callable[[int], Iterable[Original
 
     Args:
         path: of the pack.
-        marks: int64 (n,), by which an image is known again: those at the front that are as they were stay packed.
+        marks: int64 (n,), one number per image, which changes if its file changes. Images already packed are kept up to
+            the first whose number is another.
         read: the images from a position on, in order.
     Raises:
         UserError: another process is at it.
@@ -68,12 +69,13 @@ def write(path: Path, marks: np.ndarray, read: Callable[[int], Iterable[Original
             whole = np.fromfile(folder / "index", np.int64).reshape(-1, 5)
             np.lib.format.write_array(content, np.ascontiguousarray(whole[:, :4]), allow_pickle=False)
             _settle(content)
-        with open(folder / "bytes", "rb+") as content:
-            content.write(_header(begin))
-            _settle(content)
-        (folder / "bytes").replace(path)
+            with open(folder / "bytes", "rb+") as begins:  # `content` can only append
+                begins.write(_header(begin))
+                _settle(begins)
+            (folder / "bytes").replace(path)
     except OSError as error:
-        error.filename = str(path)
+        if error.filename is None or Path(error.filename).parent == folder:  # else of an image that `read` reads
+            error.filename = str(path)
         raise
     shutil.rmtree(folder)
 

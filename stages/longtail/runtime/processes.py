@@ -34,7 +34,7 @@ def count() -> int:
 
 
 def rank() -> int:
-    """Of this process, from 0. Process 0 reads checkpoints and writes what the stage writes."""
+    """Of this process, from 0. Process 0 reads the checkpoints in .scratch/ and writes what the stage writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -169,10 +169,10 @@ def _launch(module: str, number: int) -> None:
 
 
 def _reason(failures: dict[int, Any], number: int) -> UserError | errors.Interrupted:
-    """Why the processes ended, of torch's ProcessFailure of each: after the first, the others fail, or are told to end.
+    """The error to report, chosen from torch's ProcessFailure of each process: once one fails, so do the others.
 
-    What one of them says comes first, then one that could say nothing, then that they were told to stop, as SLURM tells
-    every process of a job at once.
+    First comes what one of them reported itself, then one that ended without a report, last that all were told to stop,
+    as SLURM tells every process of a job at once.
     """
     said = [failure for failure in failures.values() if isinstance(failure.message, dict)]
     for failure in sorted(said, key=lambda failure: failure.timestamp):

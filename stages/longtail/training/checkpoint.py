@@ -135,7 +135,10 @@ class Scratch:
         return max(found, key=lambda one: (one[0], str(one[1])), default=None)
 
     def begin(self, first: int, facts: dict[str, Any]) -> None:
-        """The epochs after `first` come about now, and so; for `notes`. A folder that cannot be made is seen now."""
+        """Note `facts` about the process that trains the epochs after `first`, for `notes`.
+
+        The stage's folder is made, so that one that cannot be made is an error before training, not after an epoch.
+        """
         self.first, self.began, self.facts = first, time.perf_counter(), facts
         with _told_of_scratch():
             self.own.mkdir(parents=True, exist_ok=True)
@@ -160,7 +163,7 @@ class Scratch:
             self.pending, self.written = None, time.perf_counter()
 
     def _write(self, state: dict[str, Any], stage_ends: bool) -> None:
-        """The stage's own checkpoint before this one goes, those at which a stage ended stay."""
+        """Write a checkpoint, then delete the stage's previous one, unless a stage ended there."""
         seconds = round(time.perf_counter() - self.began, 1)
         now = {"epochs": [self.first + 1, state["epoch"]], "seconds": seconds, **self.facts}
         path = (self.folder if stage_ends else self.own) / f"epoch-{state['epoch']}.pt"
@@ -173,7 +176,7 @@ class Scratch:
                 self.own.rmdir()
 
     def notes(self, after: int, last: int) -> list[dict[str, Any]]:
-        """How the epochs after `after` up to `last` of the newest checkpoint came about, a part for each start."""
+        """Facts about the processes that trained the epochs after `after` up to `last`, one entry per process."""
         return [part for part in self.parts if after < part["epochs"][0] and part["epochs"][1] <= last]
 
 

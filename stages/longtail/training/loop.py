@@ -258,8 +258,12 @@ class Training:
             self.observation.rows = list(state.get("observed", ()))
 
     def close(self) -> None:
-        """Let the graphs and what they hold go: they and this refer to each other."""
+        """Let go of the graphs and what they hold, and end the processes that decode images.
+
+        Graphs and this object refer to each other, so that its own end would come late.
+        """
         self.step = self.train_step
+        self.objective.images.close()
 
 
 def observation(

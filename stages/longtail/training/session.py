@@ -45,10 +45,10 @@ SMALL = 64  # pixels a side
 
 @dataclass(frozen=True)
 class Session:
-    """Parameters, device and data. `digest` changes with any byte of the data; `channels` are those of the images.
+    """Parameters, device and data. `digest` changes with any byte of the data.
 
-    Where several processes share a run, each has the training images that its parts of the batches may ask for, which
-    are all of them (as far as its device has room: see Batches), and of the test and the held-out images its own part.
+    Where several processes share a run, each has all training images (on its device if they are not packed and fit
+    there: see Batches), as its parts of the batches may ask for any, and its own part of the test and held-out ones.
     """
 
     params: TrainingParams
@@ -57,7 +57,6 @@ class Session:
     held: Batches
     test: Batches
     subset: subsets.Subset
-    channels: int
     digest: str
     record: Record
 
@@ -82,7 +81,6 @@ class Session:
             packed.batches(train, held, compute.device, crop=protocol.crop, workers=workers),
             packed.batches(test, tested, compute.device, crop=protocol.crop, workers=workers),
             subset,
-            train.channels,
             state.hexdigest(),
             record,
         )
@@ -99,9 +97,10 @@ class Session:
             )
         if whitening := self.architecture["whitening"]:
             channels, streams = features_size(self.architecture), self.params.representation.auxiliary.streams
+            last = 0 if self.params.protocol.drop_last else images % size
             parts = [
                 part.stop - part.start
-                for batch in (min(size, images), images % size)
+                for batch in (min(size, images), last)
                 for part in cut(batch, self.params.protocol.shards)
             ]
             small = [n for n in dict.fromkeys(parts) if streams * n <= channels]
@@ -115,7 +114,9 @@ class Session:
 
     @property
     def architecture(self) -> Architecture:
-        return architecture(self.params.protocol, self.params.representation, self.channels, len(self.subset.classes))
+        return architecture(
+            self.params.protocol, self.params.representation, self.train.channels, len(self.subset.classes)
+        )
 
     def accuracies(self, network: Network) -> dict[str, float]:
         """Percent: test_all, test_many... and, where training images are held out, held_all, held_many... of these."""

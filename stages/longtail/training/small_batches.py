@@ -20,7 +20,7 @@ from stages.longtail.training.shards import cut
 
 
 def check(phase: Phase, images: int, architecture: Architecture, side: int) -> None:
-    """Refuse a phase that has a batch, or a part of one, of one image, of which some trained layer sees one pixel.
+    """Refuse a batch, or a part of one, of a single image, of which some trained batch normalisation sees one pixel.
 
     Whatever its sampler, an epoch has as many draws as there are training images, and embedded batches are whole: the
     last batch alone can be smaller; so can the last part of a batch that is cut. Two streams train on twice as many

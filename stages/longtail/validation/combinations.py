@@ -100,6 +100,11 @@ def _plane(protocol: Protocol, representation: Representation, runtime: Runtime 
             "runtime.observe has plane, which needs two features and a linear head: set protocol.projection to 2 and "
             "representation.head to linear, or take it out"
         )
+    if runtime and "plane" in runtime.observe and protocol.shards > 1:
+        raise UserError(
+            "runtime.observe has plane, which needs all test images in one process: set protocol.shards to 1, or take "
+            "it out"
+        )
 
 
 def _seeds(seeds: tuple[int, ...]) -> None:
