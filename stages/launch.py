@@ -31,20 +31,20 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.papers import launching, published_revision, requested_runs, tables_command
 
 
-def seeds(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise argparse.ArgumentTypeError(f"{text}: expected numbers with commas between them, such as 0,1,2")
     return sorted({int(number) for number in text.split(",")})
 
 
-def option(text: str) -> tuple[str, Any]:
+def sbatch_option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text}: expected key=value, such as partition=gpu; runs go before --slurm")
     return key.replace("-", "_"), int(value) if value.isdigit() else value
 
 
-def number(text: str) -> int:
+def job_count(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text}: expected a number of jobs, at least 1")
     return int(text)
@@ -54,15 +54,27 @@ def parse() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paper", nargs="?", help="such as switching")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="names, or patterns with * and ?")
-    parser.add_argument("--seeds", type=seeds, default=[], help="such as 0 or 0,1,2 (those of the plan)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="ask for a variant")
-    parser.add_argument("--only-enter", action="store_true", help="leave the running to others")
+    parser.add_argument("--seeds", type=numbers, default=[], help="such as 0 or 0,1,2 (those of the plan)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="request a variant, with this parameter changed"
+    )
+    parser.add_argument("--only-enter", action="store_true", help="only write the runs into params.yaml, start nothing")
     parser.add_argument("--on", choices=("local", "slurm"), help="run several jobs at once, without DVC")
-    parser.add_argument("--at-once", type=number, help="jobs at once (as many as --gpus names, else 1; slurm: 256)")
-    parser.add_argument("--gpus", type=seeds, default=[], help="of this machine, such as 0,1: each for one job")
-    parser.add_argument("--slurm", type=option, nargs="+", default=[], metavar="KEY=VALUE", help="options of sbatch")
-    parser.add_argument("--status", action="store_true", help="tell how far the runs are that --on began")
-    parser.add_argument("--record", action="store_true", help="record those of them that are done by now")
+    parser.add_argument(
+        "--at-once", type=job_count, help="jobs at once (local: one per GPU of --gpus, else 1; slurm: 256 per array)"
+    )
+    parser.add_argument("--gpus", type=numbers, default=[], help="GPUs of this machine to use, such as 0,1")
+    parser.add_argument(
+        "--slurm",
+        type=sbatch_option,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of sbatch",
+    )
+    parser.add_argument("--status", action="store_true", help="show how far the runs started with --on are")
+    parser.add_argument("--record", action="store_true", help="record those of them that are finished")
     parser.add_argument("--list", action="store_true", help="list the paper's runs with their state")
     parser.add_argument("--update", action="store_true", help="write plans, lists and dvc.yaml of all papers again")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder (reports)")
@@ -112,7 +124,8 @@ def main() -> None:
     if args.record or args.on:
         recorded, refused = campaign.record(papers, args.paper, args.conf)
         print("\n".join([*(f"recorded {stage}" for stage in recorded), *refused]) or "nothing new to record")
-        failed += [line.split()[0] for line in refused]
+        if refused:
+            failed = [*failed, f"{len(refused)} that could not be recorded"]
     tables_command.write(papers, [args.paper], args.conf)
     print("\n".join(published_revision.write("published", args.reports, args.conf, Path("params.yaml"))))
     if failed:

@@ -8,7 +8,7 @@ folder=$(realpath -m "${2:-/}")
 export SLURM_CONF=$folder/slurm.conf
 
 install() {
-    command -v slurmctld slurmd sbatch munged >/dev/null && return
+    type slurmctld slurmd sbatch munged >/dev/null 2>&1 && return
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq update
     apt-get -qq install --yes --no-install-recommends slurmctld slurmd slurm-client munge

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -31,9 +32,10 @@ def test_runs_on_this_machine_are_recorded_as_if_dvc_had_run_them(paper: Path) -
     run = "digits-exp-20-crt-precisionfp32"
     output = launch(paper, "toy", FIRST, run, "--on", "local", "--at-once", "2")
     assert f"recorded toy/dvc.yaml:run@{run}" in output
-    assert launch(paper, "toy", "--status").splitlines() == [f"done     {FIRST}", f"done     {run}".rstrip()]
+    assert launch(paper, "toy", "--status").splitlines() == [f"done     {FIRST}", f"done     {run}"]
     assert (paper / f"reports/papers/toy/metrics/{run}/predictions.npz").is_file()
-    assert "1 of 6" not in (paper / "reports/papers/toy/table1.md").read_text(), "the tables are written again"
+    table = (paper / "reports/papers/toy/table1.md").read_text()
+    assert re.search(r"[2-6] of 6 cells", table), "the tables are written again"
     assert not ran(dvc(paper, *DRY))
     assert not ran(dvc(paper, "repro", "-P", "--dry")), "the networks are not in DVC's cache"
     again = launch(paper, "toy", FIRST, run, "--on", "local")
@@ -48,12 +50,13 @@ def slurm(tmp_path: Path) -> Iterator[Callable[..., str]]:
     if os.geteuid():
         pytest.skip("SLURM's daemons must be started by root")
     script, folder = str(ROOT / "tests/slurm.sh"), str(tmp_path / "slurm")
-    ENV["SLURM_CONF"] = call(ROOT, script, "up", folder).strip()
     try:
+        call(ROOT, script, "up", folder)
+        ENV["SLURM_CONF"] = f"{folder}/slurm.conf"
         yield lambda *command: call(ROOT, *command)
     finally:
         call(ROOT, script, "down", folder, check=False)
-        del ENV["SLURM_CONF"]
+        ENV.pop("SLURM_CONF", None)
 
 
 def test_slurm_stops_jobs_and_goes_on_with_them(
@@ -111,7 +114,9 @@ def test_slurm_stops_jobs_and_goes_on_with_them(
 
     output = launch(paper, "toy", "--record")
     assert all(f"recorded toy/dvc.yaml:run@{run}\n" in output for run in (long, joint, crt)) and broken not in output
-    assert ran(dvc(paper, *DRY, check=False)) <= {f"toy/dvc.yaml:represent@{broken}", f"toy/dvc.yaml:run@{broken}"}
+    left = ran(dvc(paper, *DRY, check=False))
+    assert f"toy/dvc.yaml:represent@{broken}" in left
+    assert left <= {f"toy/dvc.yaml:represent@{broken}", f"toy/dvc.yaml:run@{broken}"}
     assert "nothing new to record" in launch(paper, "toy", "--record")
     assert "nothing to submit" in launch(paper, "toy", joint, crt, long, *options)
     subprocess.run(["git", "add", "-A"], check=True)

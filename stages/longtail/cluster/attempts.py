@@ -19,7 +19,7 @@ import psutil
 from stages.longtail.files.artifacts import read_json, write_json
 
 BEAT = 20.0  # seconds from one touch to the next
-SILENT = 300.0  # seconds without one after which a job on another machine is taken for dead
+SILENT = 300.0  # seconds without a touch after which a job is taken for dead
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def read(folder: Path, job: str) -> Attempt:
 
 
 def _lives(attempt: Attempt, touched: float) -> bool:
-    if attempt.host == host():
-        return psutil.pid_exists(attempt.pid)
+    """On this machine a process that has ended is seen at once; the touches tell the rest, also of a pid used again."""
+    if attempt.host == host() and not psutil.pid_exists(attempt.pid):
+        return False
     return time.time() - touched < SILENT
 
 

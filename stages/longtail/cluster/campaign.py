@@ -110,7 +110,11 @@ def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path)
         if job.is_run:
             settle(name, is_wanted=True)
     earlier = jobs.read(folder)[1] if (folder / "order.json").is_file() else {}
-    every = {**{name: job for name, job in earlier.items() if name not in known and _is_current(job, papers)}, **known}
+    kept = {name: job for name, job in earlier.items() if name not in known and _is_current(job, papers)}
+    every = {**kept, **known}
+    for job in sorted(kept.values(), key=lambda job: job.wave):
+        if any(need not in every for need in job.needs):  # what needs a job that is gone goes with it
+            del every[job.name]
     jobs.write(folder, paper, dict(sorted(every.items(), key=lambda item: item[1].wave)))
     for name in todo:
         before = attempts.read(folder, name)
@@ -133,7 +137,11 @@ def _is_finished(folder: Path, job: Job, known: dict[str, Job]) -> bool:
     if sums is None or not all(job.place(folder, path).is_file() for path in [*job.writes, *job.results]):
         return False
     made = {path: one for need in job.needs for path, one in (jobs.finished(folder, known[need]) or {}).items()}
-    return all(sums[path] == made.get(path) or jobs.checksum(Path(path)) == sums[path] for path in job.reads)
+    # What was not there when the job read it, such as a golden curve, has no checksum.
+    return all(
+        (path in sums and sums[path] == made.get(path)) or jobs.checksum(Path(path)) == sums.get(path)
+        for path in job.reads
+    )
 
 
 def _recorded(papers: Path, paper: str, ordered: list[Job]) -> tuple[set[str], set[str]]:

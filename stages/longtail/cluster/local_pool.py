@@ -53,7 +53,7 @@ class LocalPool:
         except Stopped:
             print(f"{job.name} was stopped", flush=True)
             return False
-        except UserError as error:
+        except (UserError, OSError) as error:  # a full disk, say: what the other jobs make is recorded all the same
             print(f"{job.name} failed: {error}", flush=True)
             return False
         finally:

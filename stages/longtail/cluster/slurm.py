@@ -16,7 +16,7 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import read_json, write_json
 from stages.longtail.papers.jobs import STAGES, Job
 
-STOPS = 10_000  # times that one job may run into its time limit: each goes on where the last one stopped
+MAX_TIMEOUTS = 10_000  # times that one job may run into its time limit: each goes on where the last one stopped
 PATIENCE = 60  # seconds in which a stage that was told to stop writes its checkpoint
 GRACE = 600  # seconds that SLURM may leave a job between the signal that it has to go and its end
 
@@ -33,8 +33,9 @@ class Work:
         try:
             carry_out(self.folder, self.name, _place(), {}, self._begun)
         except Stopped:
-            # By the signal at which submitit, in this process, puts the job back into the queue; or by one before SLURM
-            # ends the job, which it then puts back itself unless it was cancelled: not a job that has ended before.
+            # Who sent the signal? If SLURM, through submitit: its handler puts the job back into the queue during this
+            # sleep. If SLURM itself, which is about to end the job: it puts it back, unless the job was cancelled.
+            # Whoever is still here after GRACE seconds was stopped by something else.
             time.sleep(GRACE)
             raise UserError(f"{self.name}: a signal that is not SLURM's stopped its stage") from None
 
@@ -42,7 +43,7 @@ class Work:
         self._process = process.pid
 
     def _is_alive(self) -> bool:
-        """Does the stage still run? `carry_out`, which waits for it, below this in the stack, is told later."""
+        """Whether the stage still runs. Popen must not be asked: this handler interrupts the wait for it."""
         if self._process is None:
             return False
         with suppress(ChildProcessError):
@@ -94,9 +95,10 @@ def submit(folder: Path, paper: str, todo: list[Job], at_once: int, options: dic
         members = [job for job in todo if job.wave == wave]
         stage = STAGES[members[0].kind]
         after = before | {_array(ids[need]) for job in members for need in job.needs if need in busy}
-        others = {"time"} if members[0].trains else {"time", "gres", *(key for key in options if "gpu" in key)}
-        given = {key: value for key, value in options.items() if key not in others}
-        executor = SlurmExecutor(files, max_num_timeout=STOPS)
+        # Options that these jobs do not get: time is passed by itself, and GPUs are for jobs that train.
+        left_out = {"time"} if members[0].trains else {"time", "gres", *(key for key in options if "gpu" in key)}
+        given = {key: value for key, value in options.items() if key not in left_out}
+        executor = SlurmExecutor(files, max_num_timeout=MAX_TIMEOUTS)
         executor.update_parameters(
             job_name=f"{paper}-{stage}",
             time=minutes,

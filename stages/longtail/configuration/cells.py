@@ -32,7 +32,11 @@ SECTIONS = {
     "older": (*REPRESENTATION, "classifier"),
 }
 # Settings that are no part of a recipe: they change no result, or, like the mode, only its last bits.
-UNCOUNTED = {"dataset": {"root", "watch", "listing", "lists"}, "protocol": {"name"}, "runtime": {"mode", "at_once"}}
+UNCOUNTED = {
+    "dataset": {"root", "watch", "listing", "lists"},
+    "protocol": {"name"},
+    "runtime": {"mode", "at_once", "processes", "workers"},
+}
 # The kinds of entry that a stage may be given, by the folder that the stage writes for the current experiment.
 KINDS = {
     "data/raw": ("datasets", "images"),

@@ -181,7 +181,10 @@ def read(folder: Path) -> tuple[str, dict[str, Job]]:
     """The paper, and the jobs by name. Raises UserError if nothing was ordered in this folder."""
     path = folder / "order.json"
     if not path.is_file():
-        raise UserError(f"{path} does not exist: python -m stages.other_machine send orders what to run")
+        raise UserError(
+            f"{path} does not exist: nothing was ordered yet. python -m stages.launch PAPER RUN --on local (or slurm) "
+            "does, and for another machine python -m stages.other_machine send"
+        )
     content = read_json(path)
     try:
         return content["paper"], {job["name"]: Job(**job) for job in content["jobs"]}
@@ -230,7 +233,7 @@ def check_parameters(folder: Path, job: Job) -> None:
     """Refuse a parameter file that is not the one that was ordered."""
     path = folder / "params" / f"{job.name}.yaml"
     if digest(path) != job.sha256:
-        raise UserError(f"{path} was changed after it was sent: what it ran is not {job.cell}; send it again")
+        raise UserError(f"{path} was changed after the job was ordered: what it ran is not {job.cell}; order it again")
 
 
 def _done(folder: Path, job: Job) -> Path:

@@ -97,7 +97,7 @@ def _check(folder: Path, job: Job, papers: Path, conf: Path) -> None:
     found = job.found(papers)
     if found.entry["recipe"] != job.recipe:
         raise UserError(
-            f"{job.cell} was sent with another recipe than {found.path} has now: send it again, and run it there"
+            f"{job.cell} was ordered with another recipe than {found.path} has now: order it again, and run it"
         )
     sections, results = found.sections(conf), folder / "results" / job.run
     for path in job.results:
@@ -110,12 +110,12 @@ def _check(folder: Path, job: Job, papers: Path, conf: Path) -> None:
 
 
 def _trained(manifest: Path, job: Job) -> None:
-    """Refuse what was trained by other parameters than were sent, also where the file is now as it was sent."""
+    """Refuse what was trained by other parameters than were ordered, also where the file is now as it was ordered."""
     told = read_json(manifest).get("recipe")
     if told != job.recipe:
         raise UserError(
-            f"{manifest} says that {job.cell} was trained by other parameters than were sent (recipe {told}, not "
-            f"{job.recipe}): run it again there"
+            f"{manifest} says that {job.cell} was trained by other parameters than were ordered (recipe {told}, "
+            f"not {job.recipe}): run it again"
         )
 
 

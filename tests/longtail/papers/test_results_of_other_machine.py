@@ -102,7 +102,7 @@ def test_a_run_whose_recipe_conf_no_longer_composes_is_refused(back: Path, monke
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        (f"params/run-{RUN}.yaml", "resnet32", "resnet20", f"run-{RUN}.yaml was changed after it was sent"),
+        (f"params/run-{RUN}.yaml", "resnet32", "resnet20", f"run-{RUN}.yaml was changed after the job was ordered"),
         (f"results/{RUN}/manifest.json", '"recipe": "', '"recipe": "0', "was trained by other parameters than were"),
         (f"results/{RUN}/manifest.json", '"recipe"', '"formerly"', "recipe None"),
         (f"results/{OF}/represent.json", '"recipe": "', '"recipe": "0', f"{OF} was trained by other parameters"),
