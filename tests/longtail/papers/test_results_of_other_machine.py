@@ -110,7 +110,7 @@ def test_a_run_whose_recipe_conf_no_longer_composes_is_refused(back: Path, monke
         (f"results/{RUN}/history.csv", "\n0,", "\n1,", "came back with the seeds 1, its recipe has 0"),
         (f"results/{RUN}/history.csv", "\n0,represent,200,", "\n0,represent,201,", "its history has 200 epochs"),
         (f"results/{RUN}/history.csv", "seed,part,epoch", "seed,part,step", "has no column epoch"),
-        ("order.json", '"recipe": "', '"recipe": "0', "was sent with another recipe"),
+        ("order.json", '"recipe": "', '"recipe": "0', "was ordered with another recipe"),
         ("order.json", '"jobs"', '"stages"', "order.json is not what this version writes"),
         (f"done/run-{RUN}.json", '"checksums"', '"sums"', f"is not what pack writes: run run-{RUN} again"),
         (f"done/run-{RUN}.json", DATA, "", "meta.json is not the file that run-"),
