@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from stages.longtail.cluster import attempts, status
+from stages import launch
+from stages.longtail.cluster import attempts, local_pool, status
 from stages.longtail.cluster.attempts import Attempt
 from stages.longtail.cluster.local_pool import LocalPool
 from stages.longtail.papers import jobs
@@ -126,3 +127,23 @@ def test_a_job_whose_process_is_gone_is_not_running(folder: Path) -> None:
     silent = time.time() - 2 * attempts.SILENT
     os.utime(attempts.path_of(folder, "job"), (silent, silent))
     assert attempts.read(folder, "job").state == "stopped", "of another machine, which gave no sign of life for long"
+    attempts.write(folder, "job", Attempt("running", "local", attempts.host(), os.getpid()))
+    os.utime(attempts.path_of(folder, "job"), (silent, silent))
+    assert attempts.read(folder, "job").state == "stopped", "its number is another process's by now"
+
+
+def test_an_error_of_the_disk_fails_one_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, fine = ordered(folder, job(folder, "represent", "full"), job(folder, "represent", "fine"))
+
+    def carry_out(folder: Path, name: str, *others: object) -> None:
+        if name == full.name:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local_pool, "carry_out", carry_out)
+    assert LocalPool(folder, [""]).run([full, fine]) == [full.name]
+
+
+def test_options_of_sbatch_may_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "launch switching run --on slurm --slurm partition=gpu time=9 --slurm account=mine"
+    monkeypatch.setattr(sys, "argv", command.split())
+    assert dict(launch.parse().slurm) == {"partition": "gpu", "time": 9, "account": "mine"}
