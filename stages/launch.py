@@ -28,7 +28,7 @@ from stages.longtail.cluster import campaign
 from stages.longtail.configuration import cells
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
-from stages.longtail.papers import launching, published_revision, requested_runs, tables_command
+from stages.longtail.papers import launching, published, published_revision, requested_runs, tables_command
 
 
 def numbers(text: str) -> list[int]:
@@ -101,7 +101,7 @@ def main() -> None:
         for line in launching.update(papers, args.conf):
             print(line)
         return
-    folder = launching.folder_of(papers, args.paper)
+    folder = published.folder_of(papers, args.paper)
     if args.list or args.status:
         print("\n".join(launching.listing(folder) if args.list else campaign.told(papers, args.paper)))
         return

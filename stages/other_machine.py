@@ -17,6 +17,7 @@ from pathlib import Path
 
 from stages.longtail.configuration import cells
 from stages.longtail.console import errors
+from stages.longtail.console.errors import UserError
 from stages.longtail.papers import other_machine
 
 
@@ -30,6 +31,8 @@ def main() -> None:
     parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder (conf)")
     args = parser.parse_intermixed_args()
     if args.what == "send":
+        if not args.paper:
+            raise UserError("send takes the runs of one paper: say which, such as --paper switching")
         names = other_machine.send(args.folder, args.paper, args.runs, args.papers, args.conf)
         print(f"{args.folder}: {', '.join(names)}")
     elif args.what == "pack":

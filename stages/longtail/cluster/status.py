@@ -25,7 +25,7 @@ def lines(folder: Path) -> list[str]:
 
 def _line(folder: Path, run: Job, ordered: dict[str, Job]) -> tuple[str, str]:
     """The state of a run, and what more there is to say."""
-    chain = [*_before(run, ordered), run]
+    chain = jobs.chain(run, ordered)
     tried = {job.name: attempts.read(folder, job.name) for job in chain}
     times = sum(attempt.resumed for attempt in tried.values())
     resumed = [f"resumed {times} time{'s' * (times > 1)}"] if times else []
@@ -44,11 +44,6 @@ def _line(folder: Path, run: Job, ordered: dict[str, Job]) -> tuple[str, str]:
         if attempt.state == "stopped":
             return "waiting", "; ".join(["SLURM stopped it, and goes on with it unless it was cancelled", *resumed])
     return "waiting", "; ".join(resumed)
-
-
-def _before(job: Job, ordered: dict[str, Job]) -> list[Job]:
-    """What a job needs, first what it all begins with."""
-    return [one for need in job.needs for one in (*_before(ordered[need], ordered), ordered[need])]
 
 
 def _progress(folder: Path, job: Job, attempt: Attempt) -> str:

@@ -192,6 +192,11 @@ def read(folder: Path) -> tuple[str, dict[str, Job]]:
         raise UserError(f"{path} is not what this version writes ({error!r}): order the jobs again") from error
 
 
+def chain(job: Job, ordered: dict[str, Job]) -> list[Job]:
+    """All jobs that a job needs, directly or not, each after those that it needs itself, and at the end the job."""
+    return [*(before for need in job.needs for before in chain(ordered[need], ordered)), job]
+
+
 def pack(folder: Path, job: Job) -> None:
     """Tell that a job is finished: the checksums of all that it read and wrote.
 

@@ -40,14 +40,6 @@ def update(papers: Path, conf: Path) -> list[str]:
     return gone
 
 
-def folder_of(papers: Path, paper: str) -> Path:
-    """The folder of a paper. Raises UserError, with the closest name, if there is no such paper."""
-    known = [path.parent.name for path in published.files(papers)]
-    if paper not in known:
-        raise UserError(f"{papers} has no paper '{paper}'{suggest(paper, known)}")
-    return papers / paper
-
-
 def listing(folder: Path) -> list[str]:
     """One line per run: whether it is recorded, asked for, or neither, its name and its seeds."""
     planned, requests = plan.read(folder), requested_runs.read(folder)

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.console.suggestions import suggest
 from stages.longtail.files import yaml_files
 from stages.longtail.papers import plan, published
 
@@ -77,8 +76,8 @@ def tables(folder: Path) -> dict[str, str]:
 def rows(folder: Path, conf: Path, paper: str = "") -> pd.DataFrame:
     """The printed rows that a preset runs, one row per run: where it is printed, its cells, and the command."""
     cells = published.read_all(folder, conf)
-    if paper and paper not in set(cells.paper):
-        raise UserError(f"{folder} has no paper '{paper}'{suggest(paper, cells.paper.unique())}")
+    if paper:
+        published.folder_of(folder, paper)
     cells = cells[(cells.method != "") & (cells.protocol != "") & (cells.paper.isin([paper]) if paper else True)]
     cells = cells.assign(run=[plan.run_name(cell) for _, cell in cells.iterrows()], table=cells.table.astype(int))
     result = []

@@ -25,10 +25,7 @@ failed=
 
 def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) -> list[str]:
     """Write the jobs of the runs, and run.sh. Returns the names of the runs: all that have no results."""
-    known = [path.parent.name for path in published.files(papers)]
-    if paper not in known:
-        raise UserError(f"--paper says '{paper}', which {papers} has no folder of{suggest(paper, known)}")
-    requests = requested_runs.read(papers / paper)
+    requests = requested_runs.read(published.folder_of(papers, paper))
     for name in runs:
         if name not in requests:
             planned = plan.read(papers / paper)
@@ -45,18 +42,13 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
     written: set[str] = set()
     for job in ordered.values():
         if job.is_run:
-            chain = [one for one in _chain(job, ordered) if one.name not in written]
+            chain = [one for one in jobs.chain(job, ordered) if one.name not in written]
             written |= {one.name for one in chain}
             lines = [line for one in chain for line in _lines(one)]
             script.append(" &&\n".join(lines) + f' ||\nfailed="$failed {job.run}"')
     script.append('[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }')
     write_text(folder / "run.sh", SCRIPT.format(folder=folder.name) + "\n".join(script) + "\n")
     return names
-
-
-def _chain(job: Job, ordered: dict[str, Job]) -> list[Job]:
-    """The job after all that it needs."""
-    return [*(before for need in job.needs for before in _chain(ordered[need], ordered)), job]
 
 
 def _lines(job: Job) -> list[str]:

@@ -40,6 +40,14 @@ def files(papers: Path) -> list[Path]:
     return sorted(papers.glob("*/published.csv"))
 
 
+def folder_of(papers: Path, paper: str) -> Path:
+    """The folder of a paper. Raises UserError, with the closest name, if there is no such paper."""
+    known = [path.parent.name for path in files(papers)]
+    if paper not in known:
+        raise UserError(f"{papers} has no paper '{paper}'{suggest(paper, known)}")
+    return papers / paper
+
+
 def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
     """All cells of one paper.
 

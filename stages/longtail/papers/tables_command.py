@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.console.suggestions import suggest
 from stages.longtail.papers import board, missing, page, printed_tables, published, requested_runs, results, scoreboard
 
 
@@ -35,10 +34,9 @@ def chosen(args: Any) -> bool:
 
 def main(args: Any) -> None:
     papers = args.reports / "papers"
-    known = [path.parent.name for path in published.files(papers)]
-    if args.paper is not None and args.paper not in known:
-        raise UserError(f"--paper: {papers} has no paper '{args.paper}'{suggest(args.paper, known)}")
-    names = [args.paper] if args.paper else known
+    names = [path.parent.name for path in published.files(papers)]
+    if args.paper is not None:
+        names = [published.folder_of(papers, args.paper).name]
     if args.missing:
         for paper in names:
             frame = missing.missing(results.cells(papers / paper, args.conf), papers / paper, args.conf)
