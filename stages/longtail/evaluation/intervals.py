@@ -43,6 +43,27 @@ def of_run(predicted: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed
     return _bootstrap(100 * (predicted == labels).mean(0), labels, shots, seed)
 
 
+def of_accuracies(
+    accuracies: Sequence[float], sizes: Sequence[int], shots: Sequence[str], seed: int = 0
+) -> dict[str, Interval]:
+    """What `of_run` says of one seed, from the accuracies of its classes: which images are right does not matter.
+
+    Args:
+        accuracies: of each class, in percent.
+        sizes: test images of each class.
+        shots, seed: see `of_run`.
+
+    Returns:
+        By group; none if an accuracy is no whole number of its class's images, so that the sizes are of another set.
+    """
+    right = np.asarray(accuracies) * np.asarray(sizes) / 100
+    if np.abs(right - right.round()).max() > 0.01:  # percentages are kept with four decimals
+        return {}
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    places = np.concatenate([np.arange(size) for size in sizes])  # of an image in its class
+    return _bootstrap(np.where(places < right.round()[labels], 100.0, 0.0), labels, shots, seed)
+
+
 def of_difference(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, shots: Sequence[str], seed: int = 0
 ) -> dict[str, Interval]:

@@ -71,6 +71,8 @@ def variants(cells: pd.DataFrame, folder: Path) -> str:
         return ""
     frame = pd.DataFrame(lines)
     explained = "" if all(run.intervals for run in runs.values() if run) else f" {results.NO_INTERVAL}"
+    if older := results.without_predictions(name for name, run in runs.items() if run and not run.predictions):
+        explained += f" {older}"
     if (frame[results.SELECTIONS["selected"]] == "-").all():
         frame = frame.drop(columns=results.SELECTIONS["selected"])
     else:

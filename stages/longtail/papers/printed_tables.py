@@ -89,13 +89,15 @@ def caption(cells: pd.DataFrame) -> str:
     seeds = sorted(run.seeds.unique())
     kinds = runnable[["protocol", "schedule"]].drop_duplicates().itertuples(index=False)
     protocols = ", ".join(f"`{kind.protocol}` ({kind.schedule} epochs)" for kind in kinds)
+    older = results.without_predictions(run.run[~run.predictions.astype(bool)])
     lines = [
         f"Data: {data}. A cell: reproduced ± standard deviation over seeds [95% interval from the test images] "
         "(published, difference); `!` where the difference is over max(1.0, 2 standard deviations), in points of "
         "accuracy; for other measures the 1.0 is 0.01 of a fraction, or a tenth of the number. `-`: not run yet; a "
         "number alone in brackets: copied by the paper from elsewhere, a method that is not ours, or one that needs "
         "weights that we do not have."
-        + (f" {results.NO_INTERVAL}" if (run.last_low.isna() & (run.measure == "top1")).any() else ""),
+        + (f" {results.NO_INTERVAL}" if (run.last_low.isna() & (run.measure == "top1")).any() else "")
+        + (f" {older}" if older else ""),
         "The last epoch is the result. The best test epoch is chosen by looking at the test set, seed by seed; it "
         "stands here because papers seldom say which of the two they print."
         + (f" {results.HELD_OUT}" if "selected" in results.rules(cells) else ""),

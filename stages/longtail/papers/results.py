@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from stages.longtail.console.errors import UserError
+from stages.longtail.evaluation import intervals
+from stages.longtail.evaluation.rounding import PERCENT, rounded
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import read_csv
 from stages.longtail.papers import plan, published
@@ -22,17 +24,26 @@ SELECTIONS = {"last": "last epoch", "best": "best test epoch", "selected": "best
 HELD_OUT = "The best held-out epoch is chosen by training images that were set aside, and by no test image."
 MEASURED = [name for which in SELECTIONS for name in (which, f"{which}_std")]
 INTERVAL = ["last_low", "last_high"]  # 95%, of `last` from its test images
-NO_INTERVAL = "An accuracy without an interval is of a run from before predictions were kept, which the interval needs."
+NO_INTERVAL = (
+    "An accuracy without an interval is of a run from before predictions were kept, whose accuracies by class are not "
+    "enough for one."
+)
+TEST_IMAGES = {"cifar10": 1000, "cifar10_four": 1000, "cifar100": 100}  # of each class, in the official test sets
 FRACTIONS = ("bias2", "variance", "total_error")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run left in git. intervals: ci95_images of metrics_more.json, which runs from before it lack."""
+    """What one run left in git.
+
+    intervals: 95%, of each group's accuracy, from the test images: those of metrics_more.json, or `_older_intervals`.
+    predictions: whether there are any. The oldest runs have neither file.
+    """
 
     metrics: dict[str, Any]
     classes: pd.DataFrame
     intervals: dict[str, dict[str, float]] = field(default_factory=dict)
+    predictions: bool = True
 
 
 def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
@@ -42,10 +53,37 @@ def read_runs(folder: Path, names: Iterable[str]) -> dict[str, Run | None]:
         metrics, classes = (folder / "metrics" / name / file for file in ("metrics.json", "per_class.csv"))
         result[name] = None
         if metrics.is_file() and classes.is_file():  # one alone: its evaluation was interrupted
-            more = folder / "metrics" / name / "metrics_more.json"
-            intervals = _json(more).get("ci95_images", {}) if more.is_file() else {}
-            result[name] = Run(_json(metrics), read_csv(classes), intervals)
+            more = metrics.with_name("metrics_more.json")
+            found, by_class = _json(metrics), read_csv(classes)
+            kept = _json(more).get("ci95_images", {}) if more.is_file() else _older_intervals(name, found, by_class)
+            result[name] = Run(found, by_class, kept, metrics.with_name("predictions.npz").is_file())
     return result
+
+
+def _older_intervals(name: str, metrics: dict[str, Any], classes: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The intervals of a run without metrics_more.json, from its accuracies by class, which are enough for one seed.
+
+    None of a run of several seeds, or where the number of its test images is not known.
+    """
+    size = TEST_IMAGES.get(name.split("-")[0])
+    if metrics.get("seeds") != 1 or size is None:
+        return {}
+    classes = classes.sort_values("class", key=lambda column: column.astype(int))  # as resamples take them in turn
+    found = intervals.of_accuracies(classes["accuracy"].astype(float), [size] * len(classes), classes["shot"].tolist())
+    return {
+        group: {"low": rounded(one.low, PERCENT), "high": rounded(one.high, PERCENT)} for group, one in found.items()
+    }
+
+
+def without_predictions(names: Iterable[str]) -> str:
+    """What tables say of runs from before predictions were kept. names: of these; '' if there are none."""
+    listed = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+    if not listed:
+        return ""
+    return (
+        f"From before predictions were kept: {listed}. With one seed the interval comes from the accuracies of the "
+        "classes, which say as much; such runs cannot be compared image by image."
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -58,9 +96,9 @@ def _json(path: Path) -> dict[str, Any]:
 def cells(folder: Path, conf: Path) -> pd.DataFrame:
     """The published cells of the paper whose folder this is.
 
-    Added are the columns run, those of MEASURED and INTERVAL, seeds, tolerance and schedule. run is '' where no preset
-    runs the row; schedule: epochs of its recipe, '' likewise. Numbers in the published unit, NaN where nothing was run
-    or measured.
+    Added are the columns run, those of MEASURED and INTERVAL, seeds, predictions, tolerance and schedule. run is ''
+    where no preset runs the row; predictions: False if its run kept none; schedule: epochs of its recipe, '' as run is.
+    Numbers in the published unit, NaN where nothing was run or measured.
     """
     frame = published.read(folder / "published.csv", conf).assign(paper=folder.name)
     runs = read_runs(folder, plan.read(folder))
@@ -75,7 +113,8 @@ def cells(folder: Path, conf: Path) -> pd.DataFrame:
         run = runs.get(name)
         measured = measure(cell, run) if run else {}
         seeds = run.metrics["seeds"] if run else 0
-        more = {"seeds": seeds, "tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
+        more = {"predictions": run is None or run.predictions}
+        more |= {"seeds": seeds, "tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
         rows.append({"run": name, **dict.fromkeys(numbers), **measured, **more})
     return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(numbers, float)))
 

@@ -1,15 +1,18 @@
-"""The scoreboard's figure: one dumbbell per run, from its last to its best test epoch, beside the printed number."""
+"""The scoreboard's figure: one dumbbell per run, from its last to its best test epoch, beside the printed number.
+
+A run that has a best held-out epoch shows it as a diamond.
+"""
 
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stages.longtail.files.artifacts import write_text
+from stages.longtail.papers.results import SELECTIONS
 
 # Ink, faint lines and the band behind the printed number, on a transparent ground.
 MODES = {
@@ -24,44 +27,40 @@ def name(mode: str) -> str:
     return f"scoreboard_{mode}.svg"
 
 
-def rows(papers: dict[str, pd.DataFrame], folder: Path) -> pd.DataFrame:
+COLUMNS = ["paper", "run", "value", "tolerance", "last", "best", "selected", "low", "high"]
+
+
+def rows(papers: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """One row per run with a printed accuracy over all classes; a number that several tables repeat comes once.
 
-    Args:
-        papers: the cells of each paper, see results.cells.
-        folder: the papers' folder, in which runs may have intervals (metrics_more.json).
+    papers: the cells of each paper, see results.cells.
 
     Returns:
-        paper, run, value (printed, percent), tolerance, last, best, low and high: the 95% interval of `last` from its
-        test images, or two standard deviations over seeds about it; NaN where neither is known.
+        COLUMNS: value is the printed number, percent; low and high are the 95% interval of `last` from its test images,
+        or with several seeds two standard deviations about it; NaN where something is not known.
     """
     lines: list[dict[str, Any]] = []
     for paper, cells in papers.items():
         whole = cells[(cells.group == "all") & (cells.measure == "top1") & (cells.value > 1) & cells["last"].notna()]
         for _, cell in whole.drop_duplicates(["run", "value"]).iterrows():
-            low, high = _interval(cell, folder / paper / "metrics" / str(cell.run) / "metrics_more.json")
-            wanted = ("run", "value", "tolerance", "last", "best")
-            lines.append({"paper": paper, **{key: cell[key] for key in wanted}, "low": low, "high": high})
-    return pd.DataFrame(lines, columns=["paper", "run", "value", "tolerance", "last", "best", "low", "high"])
-
-
-def _interval(cell: pd.Series, more: Path) -> tuple[float, float]:
-    if pd.notna(cell.last_std):
-        return cell["last"] - 2 * cell.last_std, cell["last"] + 2 * cell.last_std
-    found = json.loads(more.read_text()).get("ci95_images", {}).get("all", {}) if more.is_file() else {}
-    return found.get("low", float("nan")), found.get("high", float("nan"))
+            low, high = cell.last_low, cell.last_high
+            if pd.notna(cell.last_std):
+                low, high = cell["last"] - 2 * cell.last_std, cell["last"] + 2 * cell.last_std
+            lines.append({**cell, "paper": paper, "low": low, "high": high})
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def write(papers: dict[str, pd.DataFrame], folder: Path) -> str:
     """Write both modes, the same bytes for the same runs. Returns what shows them in a page, '' if nothing was run."""
-    found = rows(papers, folder)
+    found = rows(papers)
     if found.empty:
         return ""
     for mode in MODES:
         write_text(folder / name(mode), draw(found, mode))
+    shown = ", ".join(_kinds(found)).removesuffix(", tolerance")
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{name("dark")}">'
-        f'<img alt="A line for each run: last epoch, best test epoch, published" src="{name("light")}"></picture>'
+        f'<img alt="A line for each run: {shown}" src="{name("light")}"></picture>'
     )
 
 
@@ -90,8 +89,9 @@ def draw(found: pd.DataFrame, mode: str) -> str:
             for spine in axes.spines.values():
                 spine.set_visible(False)
         panels[-1].set_xlabel("top-1 accuracy, percent")
-        kinds = {kind: _handle(kind, colours) for kind in ("last epoch", "best test epoch", "published, tolerance")}
-        figure.legend(kinds.values(), kinds.keys(), loc="outside upper center", ncols=3, frameon=False)
+        kinds = _kinds(found)
+        handles = [_handle(kind, colours) for kind in kinds]
+        figure.legend(handles, kinds, loc="outside upper center", ncols=len(kinds), frameon=False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
@@ -104,6 +104,9 @@ def _dumbbell(axes: Any, place: Any, row: pd.Series, colours: dict[str, str]) ->
         axes.plot([row["last"], row.best], [place] * 2, color=colours["faint"], linewidth=1.5, zorder=2)
         (ring,) = axes.plot(row.best, place, "o", color=REPRODUCED, markerfacecolor="none", markersize=6, zorder=4)
         ring.set_gid(f"best-{row['index']}")
+    if pd.notna(row.selected):
+        (diamond,) = axes.plot(row.selected, place, "D", color=REPRODUCED, markerfacecolor="none", markersize=6, zorder=4)
+        diamond.set_gid(f"selected-{row['index']}")
     if pd.notna(row.low):
         axes.plot([row.low, row.high], [place] * 2, color=REPRODUCED, linewidth=3.5, alpha=0.5, zorder=3)
     (dot,) = axes.plot(row["last"], place, "o", color=REPRODUCED, markersize=6, zorder=5)
@@ -112,11 +115,18 @@ def _dumbbell(axes: Any, place: Any, row: pd.Series, colours: dict[str, str]) ->
     line.set_gid(f"printed-{row['index']}")
 
 
+def _kinds(found: pd.DataFrame) -> list[str]:
+    """What the figure shows of a run, the best held-out epoch only if a run has one."""
+    rules = [name for which, name in SELECTIONS.items() if which != "selected" or found.selected.notna().any()]
+    return [*rules, "published, tolerance"]
+
+
 def _handle(kind: str, colours: dict[str, str]) -> Any:
     from matplotlib.lines import Line2D
 
     if kind == "last epoch":
         return Line2D([], [], marker="o", color=REPRODUCED, linestyle="none")
-    if kind == "best test epoch":
-        return Line2D([], [], marker="o", color=REPRODUCED, markerfacecolor="none", linestyle="none")
+    if kind in (SELECTIONS["best"], SELECTIONS["selected"]):
+        marker = "o" if kind == SELECTIONS["best"] else "D"
+        return Line2D([], [], marker=marker, color=REPRODUCED, markerfacecolor="none", linestyle="none")
     return Line2D([], [], marker="|", color=colours["band"], markeredgecolor=PRINTED, markersize=12, linewidth=9)

@@ -78,7 +78,7 @@ def _front(
     runs: list[recorded.Recorded],
 ) -> None:
     counts = {paper: scoreboard.counts(mine) for paper, mine in cells.items()} | {"all": scoreboard.counts(every)}
-    dumbbells = scoreboard_figure.rows(cells, papers)
+    dumbbells = scoreboard_figure.rows(cells)
     short = {(run.paper, run.name): f"{run.short}, {run.paper} {run.subset}" for run in runs}
     names = [short[row.paper, row.run] for row in dumbbells.itertuples()]
     site.page(

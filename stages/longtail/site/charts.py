@@ -25,17 +25,15 @@ def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
 
     rows: see scoreboard_figure.rows; names: what stands beside each.
     """
+    shown = {"last": "last epoch", "best": "best test epoch", "value": "published"}
+    if rows.selected.notna().any():
+        shown = {"last": "last epoch", "best": "best test epoch", "selected": "best held-out epoch", "value": "published"}
     frame = rows.assign(
-        name=names,
-        below=rows.value - rows.tolerance,
-        above=rows.value + rows.tolerance,
-        **_texts(rows, "last", "best", "value"),
+        name=names, below=rows.value - rows.tolerance, above=rows.value + rows.tolerance, **_texts(rows, *shown)
     )
     tooltip = [
         alt.Tooltip("name:N", title="run"),
-        alt.Tooltip("last_text:N", title="last epoch"),
-        alt.Tooltip("best_text:N", title="best test epoch"),
-        alt.Tooltip("value_text:N", title="published"),
+        *(alt.Tooltip(f"{column}_text:N", title=title) for column, title in shown.items()),
     ]
     base = alt.Chart(_data(frame)).encode(
         y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=LABEL)), tooltip=tooltip

@@ -23,6 +23,7 @@ SECTIONS = {"last": ("acc", "std"), "best": ("best", "best_std"), "selected": ("
 class Recorded:
     """One run. `more` is {} and `answers` None if it was recorded before these files were kept.
 
+    intervals: of each group's accuracy, see results.Run.
     classes: one row per class, the one with most training images first: rank, class, name, count, shot and accuracy.
     history: one row per epoch and seed.
     """
@@ -33,6 +34,7 @@ class Recorded:
     sections: dict[str, Any]
     metrics: dict[str, Any]
     more: dict[str, Any]
+    intervals: dict[str, dict[str, float]]
     manifest: dict[str, Any]
     classes: pd.DataFrame
     history: pd.DataFrame
@@ -77,7 +79,7 @@ class Recorded:
 
     def interval(self, group: str = "all") -> tuple[float, float] | None:
         """95%, of the last epoch, from the test images."""
-        found = self.more.get("ci95_images", {}).get(group)
+        found = self.intervals.get(group)
         return (found["low"], found["high"]) if found else None
 
 
@@ -110,6 +112,7 @@ def _of_paper(folder: Path, conf: Path) -> list[Recorded]:
                 sections=compose(overrides, conf),
                 metrics=run.metrics,
                 more=more,
+                intervals=run.intervals,
                 manifest=manifest,
                 classes=run.classes.astype({"count": int}),
                 history=read_csv(place / "history.csv") if (place / "history.csv").is_file() else pd.DataFrame(),

@@ -42,6 +42,15 @@ def test_it_is_the_stratified_bootstrap_of_scipy_which_draws_the_images_themselv
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=width / 10)
 
 
+def test_with_one_seed_the_accuracies_of_the_classes_are_enough():
+    predicted = drawn([[0.9, 0.8, 0.5, 0.0]], np.random.default_rng(2))
+    right = np.bincount(LABELS, weights=predicted[0] == LABELS)
+    sizes = np.bincount(LABELS)
+    expected = intervals.of_run(predicted, LABELS, SHOTS)
+    assert intervals.of_accuracies((100 * right / sizes).round(4), sizes, SHOTS) == expected
+    assert intervals.of_accuracies([50.5, 50, 50, 50], sizes, SHOTS) == {}  # of 40 images
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_another():
     predicted = drawn([[0.7] * 4], np.random.default_rng(0))
     first = intervals.of_run(predicted, LABELS, SHOTS)

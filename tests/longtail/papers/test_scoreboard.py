@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from stages.longtail.papers import scoreboard, scoreboard_figure
+from stages.longtail.papers import results, scoreboard, scoreboard_figure
 
 
 def cells(*rows: tuple[object, ...], paper: str = "toy") -> pd.DataFrame:
     names = ["table", "run", "value", "last", "last_std", "best"]
-    fixed = {"paper": paper, "group": "all", "measure": "top1", "tolerance": 1.0}
-    unknown = dict.fromkeys(("best_std", "selected", "selected_std"), float("nan"))
+    fixed = {"paper": paper, "group": "all", "measure": "top1", "tolerance": 1.0, "predictions": True}
+    unknown = dict.fromkeys(("best_std", "selected", "selected_std", "last_low", "last_high"), float("nan"))
     return pd.DataFrame(rows, columns=names).assign(**fixed, **unknown)
 
 
@@ -45,6 +44,22 @@ def test_the_held_out_epoch_is_counted_where_a_run_has_one(tmp_path: Path) -> No
     page = (tmp_path / "README.md").read_text()
     other = next(line for line in page.splitlines() if "[other]" in line)
     assert "best held-out epoch" in page and other.split("|")[-2].strip() == "-"
+    assert results.HELD_OUT in page.replace("\n", " ")
+    picture = (tmp_path / "scoreboard_light.svg").read_text()
+    assert re.findall(r'<g id="(selected-\d+)">', picture) == ["selected-0"] and "best held-out epoch" in picture
+
+
+def test_without_a_held_out_epoch_page_and_figure_do_not_speak_of_it(tmp_path: Path) -> None:
+    scoreboard.write({"toy": TWICE}, tmp_path)
+    for name in ("README.md", "scoreboard_light.svg"):
+        assert "held-out" not in (tmp_path / name).read_text()
+
+
+def test_runs_from_before_predictions_were_kept_are_named(tmp_path: Path) -> None:
+    scoreboard.write({"toy": TWICE}, tmp_path)
+    assert "before predictions were kept" not in (tmp_path / "README.md").read_text()
+    scoreboard.write({"toy": TWICE.assign(predictions=TWICE.run != "b")}, tmp_path)
+    assert "From before predictions were kept: `toy/b`." in (tmp_path / "README.md").read_text()
 
 
 def test_runs_of_two_papers_that_share_a_name_are_two(tmp_path: Path) -> None:
@@ -71,12 +86,10 @@ def test_nothing_run_gives_no_figure(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_interval_is_of_seeds_or_else_of_test_images(tmp_path: Path) -> None:
-    folder = tmp_path / "toy/metrics/b"
-    folder.mkdir(parents=True)
-    (folder / "metrics_more.json").write_text(json.dumps({"ci95_images": {"all": {"low": 74.0, "high": 76.5}}}))
-    seeds = cells((1, "s", 70.0, 70.0, 0.4, 71.0))
-    found = scoreboard_figure.rows({"toy": pd.concat([TWICE, seeds])}, tmp_path).set_index("run")
+def test_the_interval_is_of_seeds_or_else_of_test_images() -> None:
+    images = TWICE.assign(last_low=[NAN, NAN, 74.0, NAN, NAN], last_high=[NAN, NAN, 76.5, NAN, NAN])
+    seeds = cells((1, "s", 70.0, 70.0, 0.4, 71.0)).assign(last_low=69.0, last_high=71.0)
+    found = scoreboard_figure.rows({"toy": pd.concat([images, seeds])}).set_index("run")
     assert found.loc["a", ["low", "high"]].isna().all()
     assert found.loc["b", ["low", "high"]].tolist() == [74.0, 76.5]
     assert found.loc["s", ["low", "high"]].tolist() == pytest.approx([69.2, 70.8])
