@@ -105,7 +105,9 @@ def _dumbbell(axes: Any, place: Any, row: pd.Series, colours: dict[str, str]) ->
         (ring,) = axes.plot(row.best, place, "o", color=REPRODUCED, markerfacecolor="none", markersize=6, zorder=4)
         ring.set_gid(f"best-{row['index']}")
     if pd.notna(row.selected):
-        (diamond,) = axes.plot(row.selected, place, "D", color=REPRODUCED, markerfacecolor="none", markersize=6, zorder=4)
+        (diamond,) = axes.plot(
+            row.selected, place, "D", color=REPRODUCED, markerfacecolor="none", markersize=6, zorder=4
+        )
         diamond.set_gid(f"selected-{row['index']}")
     if pd.notna(row.low):
         axes.plot([row.low, row.high], [place] * 2, color=REPRODUCED, linewidth=3.5, alpha=0.5, zorder=3)

@@ -25,9 +25,8 @@ def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
 
     rows: see scoreboard_figure.rows; names: what stands beside each.
     """
-    shown = {"last": "last epoch", "best": "best test epoch", "value": "published"}
-    if rows.selected.notna().any():
-        shown = {"last": "last epoch", "best": "best test epoch", "selected": "best held-out epoch", "value": "published"}
+    held = {"selected": "best held-out epoch"} if rows.selected.notna().any() else {}
+    shown = {"last": "last epoch", "best": "best test epoch", **held, "value": "published"}
     frame = rows.assign(
         name=names, below=rows.value - rows.tolerance, above=rows.value + rows.tolerance, **_texts(rows, *shown)
     )
