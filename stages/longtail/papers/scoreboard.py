@@ -54,7 +54,7 @@ def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:
     figure = scoreboard_figure.write(papers, folder)
     ran = every[every["last"].notna() & ~every.predictions.astype(bool)]
     older = results.without_predictions(ran.paper + "/" + ran.run)
-    older = f"\n\n{older}" if older else ""
+    older = f"\n{older}\n" if older else ""
     held = f" {results.HELD_OUT}" if "selected" in results.rules(every) else ""
     write_text(
         folder / "README.md",
@@ -74,7 +74,8 @@ The last epoch is the result. The best test epoch looks at the test set; much pu
 was chosen on the test set.{held}
 
 In the figure a bar about the last epoch is its 95% interval: from the test images, or 2 standard deviations where there
-are several seeds. The band is the tolerance. `dvc --cd reports/papers metrics diff published` shows all run by run.{older}
+are several seeds. The band is the tolerance. `dvc --cd reports/papers metrics diff published` shows all run by run.
+{older}
 
 All methods that ran under one protocol are ranked on [the board](BOARD.md). The current experiment is in
 [table.md](../table.md), the ledger of all choices in [DISCREPANCIES.md](DISCREPANCIES.md).
