@@ -113,8 +113,8 @@ def cells(folder: Path, conf: Path) -> pd.DataFrame:
         run = runs.get(name)
         measured = measure(cell, run) if run else {}
         seeds = run.metrics["seeds"] if run else 0
-        more = {"predictions": run is None or run.predictions}
-        more |= {"seeds": seeds, "tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
+        more: dict[str, Any] = {"seeds": seeds, "predictions": run is None or run.predictions}
+        more |= {"tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
         rows.append({"run": name, **dict.fromkeys(numbers), **measured, **more})
     return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(numbers, float)))
 

@@ -76,7 +76,6 @@ was chosen on the test set.{held}
 In the figure a bar about the last epoch is its 95% interval: from the test images, or 2 standard deviations where there
 are several seeds. The band is the tolerance. `dvc --cd reports/papers metrics diff published` shows all run by run.
 {older}
-
 All methods that ran under one protocol are ranked on [the board](BOARD.md). The current experiment is in
 [table.md](../table.md), the ledger of all choices in [DISCREPANCIES.md](DISCREPANCIES.md).
 """,
