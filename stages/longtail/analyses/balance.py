@@ -14,6 +14,7 @@ from stages.longtail.analyses.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLUMNS = 4  # panels of Figure 3 beside each other
 BASELINES = {"joint": "RRS-Only", "cbs": "CBS-Only"}  # presets, and what section 4.3 calls them
 
 
@@ -45,8 +46,9 @@ def gains(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def draw_gains(frame: pd.DataFrame, figure: Figure) -> None:
+    """Draw one panel per run, at most COLUMNS beside each other."""
     names, baselines = drawing.labels(frame), list(dict.fromkeys(frame.baseline))
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    panels = drawing.grid(figure, len(names), COLUMNS)
     for (run, of_run), axes in zip(frame.groupby("run", sort=False), panels, strict=True):
         width = 0.8 / len(baselines)
         for number, baseline in enumerate(baselines):
@@ -57,8 +59,10 @@ def draw_gains(frame: pd.DataFrame, figure: Figure) -> None:
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_title(names[str(run)])
         drawing.class_axis(axes, frame)
+        axes.set_xlabel("")
         axes.tick_params(axis="x", labelrotation=90)
-    figure.axes[0].set_ylabel("gain in accuracy, points")
+    figure.supxlabel("training images of the class" if len(frame["rank"].unique()) <= drawing.NAMED else "classes")
+    figure.supylabel("gain in accuracy, points")
     figure.axes[0].legend()
 
 

@@ -180,8 +180,8 @@ ANALYSES = (
     Analysis(
         "figure1_accuracy",
         "Figure 1: sampler and classifier",
-        "Test accuracy of each group of classes, percent, last epoch, mean over seeds; a marker a run, its colour the "
-        "sampler that the representation was learned with.",
+        "Test accuracy of each group of classes, percent, last epoch, mean over seeds. A marker stands for a run; its "
+        "colour is the sampler that the representation was learned with.",
         by_run(accuracies),
         draw_accuracies,
         size=(8, 3.6),

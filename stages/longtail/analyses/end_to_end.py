@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHANNELS = 64  # shown of wider networks; ResNet-32 has so many
 PART = 500  # images at once
+SMALLEST = 1e-6  # share of a singular value: what is below comes from rounding in fp32, and is not drawn
 
 
 def channel_correlation(features: Tensor) -> np.ndarray:
@@ -205,13 +206,14 @@ def singular_values(run: Run) -> pd.DataFrame | None:
 def draw_singular_values(frame: pd.DataFrame, figure: Figure) -> None:
     names, colours = drawing.labels(frame), drawing.colours(frame.run)
     shown = list(dict.fromkeys(frame.layer))
-    panels = figure.subplots(2, -(-len(shown) // 2)).ravel()
+    panels = figure.subplots(2, -(-len(shown) // 2), sharey=True).ravel()
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     for layer, axes in zip(shown, panels, strict=False):
         for number, (run, mine) in enumerate(frame[frame.layer == layer].groupby("run", sort=False)):
             style = drawing.STYLES[number % 4]  # equal runs are both seen
-            axes.plot(mine["index"], mine.share, style, color=colours[str(run)], label=names[str(run)])
+            share = mine.share.where(mine.share >= SMALLEST)
+            axes.plot(mine["index"], share, style, color=colours[str(run)], label=names[str(run)])
         axes.set(title=layer, yscale="log")
     figure.supxlabel("singular value, the largest first")
     figure.supylabel("share of their sum")
@@ -255,7 +257,8 @@ ANALYSES = (
         "figure7_singular_values",
         "Figures 7 and 11: singular values by layer",
         "Singular values of the covariance of each layer's channels, over all training images and positions, as shares "
-        "of their sum; mean over seeds. p: after the pooling, w: after the whitening. The csv has the values, too.",
+        "of their sum; mean over seeds. p: after the pooling, w: after the whitening. Shares below a millionth, which "
+        "come from rounding, are not drawn. The csv has the values, too.",
         by_run(singular_values),
         draw_singular_values,
         needs="checkpoint",

@@ -73,15 +73,24 @@ def events(run: Run) -> pd.DataFrame | None:
 
 
 def draw_events(frame: pd.DataFrame, figure: Figure) -> None:
-    """Draw the first run of the file; with more than ten classes, ten of them from the largest to the smallest."""
+    """Draw the first run of the file; with more than ten classes, ten of them from the largest to the smallest.
+
+    All panels have one scale of colours, so that a point means as many images in each.
+    """
+    from matplotlib.colors import LogNorm
+
     frame = frame[frame.run == frame.run.iloc[0]]
     ranks = np.unique(np.linspace(1, frame["rank"].max(), 10).round().astype(int))
     panels = figure.subplots(2, 5, sharex=True, sharey=True).ravel()
+    scale = LogNorm(1, max(2, frame.images.max()))
     for rank, axes in zip(ranks, panels, strict=False):
         mine = frame[frame["rank"] == rank]
         share = np.average(mine.learned, weights=mine.images) / mine.epochs.iloc[0]
-        axes.scatter(mine.learned, mine.forgotten, s=4, c=np.log(mine.images), cmap="viridis")
+        drawn = axes.scatter(mine.learned, mine.forgotten, s=6, c=mine.images, norm=scale, cmap="viridis")
         axes.set_title(f"{mine['count'].iloc[0]} images, {share:.2f}", fontsize=8)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True)
+    figure.colorbar(drawn, ax=panels.tolist(), label="images at the point")
     figure.supxlabel("learned events (title: their share of the epochs)")
     figure.supylabel("forgotten events")
 
@@ -108,14 +117,16 @@ def draw_irregularity(frame: pd.DataFrame, figure: Figure) -> None:
         if len(printed):
             axes.plot(printed["rank"], printed[f"printed_{column}"], "k--", linewidth=1, label="printed")
         axes.set(title=title, yscale="log")
-    figure.axes[0].legend()
+    handles, texts = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside upper center", ncols=len(texts))  # inside it may hide points
 
 
 ANALYSES = (
     Analysis(
         "figure3_test_accuracy",
         "Figure 3: before and after the switch",
-        "Test accuracy after each epoch, percent, mean over seeds; dotted: the switch.",
+        "Test accuracy after each epoch, percent, mean over seeds; dotted: the switch. Runs that continue one "
+        "representation coincide up to there.",
         by_run(test_curve),
         draw_test_curve,
     ),
@@ -134,8 +145,8 @@ ANALYSES = (
         "figure7_events",
         "Figure 7: learned and forgotten events",
         "Training images of each class by how many epochs they were classified correctly after (learned) and how often "
-        "they no longer were (forgotten), averaged over seeds and rounded; colour: the logarithm of the number of "
-        "images. Above each class: the mean share of the epochs, a class's learning speed in one number.",
+        "they no longer were (forgotten), averaged over seeds and rounded; colour: how many images a point stands for. "
+        "Above each class: the mean share of the epochs, a class's learning speed in one number.",
         by_run(events),
         draw_events,
         needs="checkpoint",

@@ -70,12 +70,21 @@ def draw(frame: pd.DataFrame, figure: Figure, columns: dict[str, str], classes: 
 
 
 def draw_by_class(frame: pd.DataFrame, figure: Figure, column: str, label: str, order: Sequence[int]) -> None:
-    """Draw one panel per class, the ranks in `order`, with one line per run."""
+    """Draw one panel per class, with one line per run.
+
+    Args:
+        frame: of `curves`, with the column run.
+        figure: to draw on.
+        column: the quantity, which is not negative; the panels share its axis, from 0.
+        label: of this axis.
+        order: ranks of the classes, from left to right.
+    """
     names = drawing.labels(frame)
-    for axes, rank in zip(figure.subplots(1, len(order)), order, strict=True):
+    for axes, rank in zip(figure.subplots(1, len(order), sharey=True), order, strict=True):
         for run, mine in frame[frame["rank"] == rank].groupby("run", sort=False):
             axes.plot(mine.epoch, mine[column], linewidth=1, label=names[str(run)])
         axes.set(title=f"{frame[frame['rank'] == rank]['count'].iloc[0]} images", xlabel="epoch")
         drawing.whole_numbers(axes)
     figure.axes[0].set_ylabel(label)
+    figure.axes[0].set_ylim(bottom=0)
     figure.axes[0].legend()

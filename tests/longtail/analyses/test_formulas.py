@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from stages.longtail.analyses import (
@@ -217,3 +218,52 @@ def test_curves_are_means_over_seeds_of_ten_classes_by_size():
     assert training_curves.curves(run(classes=classes, states=states), "loss", "accuracy") is None
     assert training_curves.curves(run(classes=classes, states={0: {}}), "loss") is None
     assert training_curves.some(frame, 2) == [1, 12] and len(training_curves.some(frame, 4)) == 4
+
+
+def drawn(draw, frame, size=(8, 3.6)):
+    """The figure, drawn, and the panels that are seen."""
+    figure = Figure(size, layout="constrained")
+    draw(frame, figure)
+    return figure, [axes for axes in figure.axes if axes.get_visible() and axes.get_label() != "<colorbar>"]
+
+
+def test_gains_of_many_runs_take_a_second_row_and_no_more_room_each():
+    frame = pd.concat(
+        [
+            table(rank=[1, 2], count=[30, 10], gain=[-1.0, 4.0], run=name, baseline="RRS-Only")
+            for name in ("a", "b", "c", "d", "e")
+        ]
+    )
+    one, panels = drawn(balance.draw_gains, frame[frame.run < "e"])
+    two, more = drawn(balance.draw_gains, frame)
+    assert (len(panels), len(more)) == (4, 5)
+    assert two.get_size_inches()[0] == one.get_size_inches()[0] and two.get_size_inches()[1] > one.get_size_inches()[1]
+    assert {axes.get_ylim() for axes in more} == {panels[0].get_ylim()}
+    assert [axes.get_title() for axes in more] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_colour_of_the_events_means_as_many_images_in_every_class():
+    frame = table(rank=[1, 2, 2], count=[90, 10, 10], images=[90, 9, 1], epochs=5, learned=1, forgotten=0, run="a")
+
+    def colours(frame):
+        _, panels = drawn(switching.draw_events, frame)
+        points = [axes.collections[0] for axes in panels[:2]]
+        return [one.to_rgba(one.get_array()).tolist() for one in points]
+
+    (large,), (small, single) = colours(frame)
+    assert large != small != single
+    assert colours(frame.assign(images=[90, 90, 1])) == [[large], [large, single]]
+
+
+def test_singular_values_that_are_rounding_do_not_stretch_the_axis():
+    frame = table(
+        run="a", layer=["conv_1"] * 3 + ["layer_1"] * 2, index=[1, 2, 3, 1, 2], share=[0.9, 0.1, 1e-15, 0.7, 0.3]
+    )
+    _, panels = drawn(end_to_end.draw_singular_values, frame)
+    assert panels[0].get_ylim() == panels[1].get_ylim() and panels[0].get_ylim()[0] > 1e-3
+
+
+def test_losses_of_two_classes_are_drawn_on_one_axis_from_0():
+    frame = table(run="a", rank=[1, 1, 2, 2], count=[30, 30, 10, 10], epoch=[1, 2, 1, 2], loss=[0.2, 0.1, 5.0, 4.0])
+    _, (tail, head) = drawn(balance.draw_class_losses, frame)
+    assert tail.get_title() == "10 images" and tail.get_ylim() == head.get_ylim() and tail.get_ylim()[0] == 0
