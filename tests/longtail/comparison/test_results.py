@@ -1,11 +1,13 @@
 """What a name stands for: a folder, a run of a paper, or nothing, which is one line."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-from stages.longtail.comparison import results
+from stages.longtail.comparison import compare, results
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import outputs
 from stages.longtail.evaluation.outputs import Outputs
@@ -57,3 +59,15 @@ def test_a_name_that_does_not_tell_or_a_result_without_predictions_is_one_line(
 def test_what_is_nothing_says_all_that_it_could_have_been(reports: Path) -> None:
     with pytest.raises(UserError, match="'mwf' is no folder, no run of a paper, no experiment and no git revision"):
         results.find("mwf", reports)
+
+
+def test_the_example_of_the_docs_is_two_recorded_runs_which_git_alone_can_compare() -> None:
+    block = (ROOT / "docs/metrics.md").read_text().split("$ python -m stages.compare ", 1)[1].split("\n\n    It")[0]
+    command, *shown = [line.removeprefix("    ") for line in block.split("\n\nIt goes on")[0].splitlines()]
+    a, b = command.split()
+    found = [results.find(name, ROOT / "reports") for name in (a, b)]
+    printed = compare.markdown(compare.compare(*found)).splitlines()
+    shown = [line for line in shown if line not in ("", "...")]
+    assert len(shown) > 8 and [line for line in printed if line in shown] == shown
+    files = [f"reports/papers/{name.replace('/', '/metrics/')}/{file}" for name in (a, b) for file in results.FILES]
+    subprocess.run(["git", "ls-files", "--error-unmatch", *files], cwd=ROOT, check=True, capture_output=True)

@@ -1,9 +1,11 @@
 """metrics_more.json, by hand and against scikit-learn; docs/metrics.md names every number of it."""
 
+import statistics
+
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from stages.longtail.evaluation import details
 from stages.longtail.evaluation.outputs import Outputs
@@ -65,6 +67,49 @@ def test_numbers_are_means_over_seeds_and_two_seeds_have_an_interval_of_their_ow
     assert 0 <= bounds["all"]["low"] < 62.5 < bounds["all"]["high"] <= 100 and set(bounds) == {"all", "many", "few"}
     assert got["last_ten_epochs"] is None
     assert "ci95_seeds" not in of_two(seeds=1)
+
+
+def test_each_number_is_the_case_by_hand_that_its_name_says():
+    """Seed 0 is right in 3 of 4 and 1 of 2, seed 1 in 1 of 4 and 1 of 2. The larger logit is 1 ahead: its probability p
+    is e / (1 + e), and each wrong answer costs one nat more than a right one. Training prior 20/21 and 1/21."""
+    got, p = of_two(), np.e / (1 + np.e)
+    right = -np.log(p)
+    expected = {
+        "geometric_mean": ((75 * 50) ** 0.5 + (25 * 50) ** 0.5) / 2,
+        "harmonic_mean": (60 + 100 / 3) / 2,
+        "macro_f1": 100 * ((3 / 4 + 1 / 2) / 2 + (1 / 3 + 1 / 3) / 2) / 2,
+    }
+    assert {name: got[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert got["nll"] == pytest.approx({"all": right + 1 / 2, "many": right + 1 / 2, "few": right + 1 / 2}, abs=1e-5)
+    ece = {"all": (abs(4 / 6 - p) + abs(2 / 6 - p)) / 2, "many": (abs(3 / 4 - p) + abs(1 / 4 - p)) / 2}
+    assert got["ece"] == pytest.approx(ece | {"few": abs(1 / 2 - p)}, abs=1e-5)
+
+    shift = of_two(seeds=1)["shift"]
+    assert shift["forward_2"]["plain"] == pytest.approx((2 * 75 + 50) / 3, abs=1e-4)
+    assert shift["forward_50"]["plain"] == pytest.approx((50 * 75 + 50) / 51, abs=1e-4)
+    assert shift["backward_50"]["plain"] == pytest.approx((75 + 50 * 50) / 51, abs=1e-4)
+    # From a uniform prior ln 2 is less than the 1 by which a logit is ahead, ln 5 more: then all are of class 0.
+    assert shift["forward_2"]["from_balanced"] == pytest.approx((2 * 75 + 50) / 3, abs=1e-4)
+    assert shift["forward_5"]["from_balanced"] == pytest.approx(100 * 5 / 6, abs=1e-4)
+    # From the training prior ln 2 - ln 20 makes all of class 1, and ln 25 - ln 20 changes nothing.
+    assert shift["forward_2"]["from_training"] == pytest.approx(100 * 1 / 3, abs=1e-4)
+    assert shift["forward_25"]["from_training"] == pytest.approx((25 * 75 + 50) / 26, abs=1e-4)
+    assert shift["backward_25"]["from_training"] == pytest.approx(100 * 25 / 26, abs=1e-4)
+
+
+def test_means_are_those_of_scikit_learn_and_the_standard_library():
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), [20, 30, 10, 40, 25, 15])
+    predicted = np.where(random.random(140) < 0.6, labels, random.integers(0, 6, 140))
+    recalls = 100 * recall_score(labels, predicted, average=None)
+    assert details.of_classes(confusion_matrix(labels, predicted)) == pytest.approx(
+        {
+            "worst_class": recalls.min(),
+            "geometric_mean": statistics.geometric_mean(recalls),
+            "harmonic_mean": statistics.harmonic_mean(recalls),
+            "accuracy_of_images": 100 * accuracy_score(labels, predicted),
+        }
+    )
 
 
 def test_what_needs_probabilities_is_null_without_them():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import outputs, summary
@@ -61,3 +63,10 @@ def test_top_k_is_averaged_over_classes_and_a_tie_counts_for_the_label() -> None
     labels = np.array([0, 0, 0, 0, 1])
     assert summary.top_k(logits, labels, 2) == pytest.approx(100 * (1 / 4 + 1) / 2)
     assert summary.top_k(logits, labels, 3) == 100
+
+
+def test_top_k_is_that_of_torchmetrics() -> None:
+    outputs = some(classes=8, count=300)
+    logits, labels = outputs.logits[0].astype(np.float32) + np.arange(8) / 1e6, outputs.labels  # no ties
+    theirs = multiclass_accuracy(torch.from_numpy(logits), torch.from_numpy(labels), 8, average="macro", top_k=5)
+    assert summary.top_k(logits, labels) == pytest.approx(100 * float(theirs), abs=1e-4)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score
 
 from stages.longtail.evaluation import shifted_priors
@@ -17,6 +18,13 @@ def test_forward_gives_the_largest_class_the_most_and_backward_the_least():
 
 def test_classes_with_as_many_images_follow_their_own_order():
     assert shifted_priors.prior(np.array([5, 5, 5]), "forward", 4) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+
+
+@pytest.mark.parametrize("ratio", shifted_priors.RATIOS)
+def test_the_most_frequent_class_is_ratio_times_the_least_frequent_and_both_ways_mirror_each_other(ratio):
+    forward, backward = (shifted_priors.prior(COUNTS, way, ratio) for way in ("forward", "backward"))
+    assert forward.sum() == pytest.approx(1) and forward[1] == pytest.approx(ratio * forward[0])
+    assert backward[[0, 2, 1]] == pytest.approx(forward[[1, 2, 0]])
 
 
 def test_accuracy_is_the_mean_of_the_classes_by_the_prior():
@@ -38,6 +46,15 @@ def test_adjustment_is_bayes_rule():
     assert shifted_priors.adjusted(logits, held, np.array([0.5, 0.5])).tolist() == [0]
     close = np.log([[0.24, 0.04], [0.24, 0.06]])  # 0.3 to 0.2 and 0.3 to 0.3 on likelihoods
     assert shifted_priors.adjusted(close, held, np.array([0.45, 0.55])).tolist() == [0, 1]
+
+
+def test_adjusted_logits_have_the_largest_posterior_of_other_libraries_softmax():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(200, 3))
+    held, share = (shifted_priors.prior(COUNTS, way, 25) for way in ("forward", "backward"))
+    posterior = softmax(logits, 1) / held * share
+    got = shifted_priors.adjusted(logits, held, share)
+    assert got.tolist() == posterior.argmax(1).tolist() != logits.argmax(1).tolist()
 
 
 def test_every_prior_stands_there_plain_and_adjusted_from_both_priors():
