@@ -14,10 +14,17 @@ from stages.longtail.evaluation.rounding import text
 
 INK, MUTED, LINE = "var(--ink)", "var(--muted)", "var(--line)"
 COLOURS = [f"var(--c{number})" for number in range(1, 9)]
-HEIGHT, STEP = 260, 24  # of a chart, and of a line in it
+HEIGHT = 260  # of a chart
+STEP, DOUBLE = 24, 32  # of a line in it, with a name of one line or of two
 NARROW = "containerSize()[0] < 600"  # a telephone
 TICKS = alt.Axis(tickMinStep=1, format="d")
-LABEL = alt.ExprRef(f"{NARROW} ? 130 : 280")
+# Names beside a chart: on a telephone in two lines, what follows the first comma below.
+NAMES = alt.Axis(
+    labelLimit=alt.ExprRef(f"{NARROW} ? 160 : 280"),
+    labelExpr=f"{NARROW} ? split(datum.label, ', ', 2) : datum.label",
+    labelFontSize=alt.ExprRef(f"{NARROW} ? 10 : 12"),
+    labelLineHeight=11,
+)
 
 
 def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
@@ -34,9 +41,7 @@ def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
         alt.Tooltip("name:N", title="run"),
         *(alt.Tooltip(f"{column}_text:N", title=title) for column, title in shown.items()),
     ]
-    base = alt.Chart(_data(frame)).encode(
-        y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=LABEL)), tooltip=tooltip
-    )
+    base = alt.Chart(_data(frame)).encode(y=alt.Y("name:N", title=None, sort=None, axis=NAMES), tooltip=tooltip)
     accuracy = alt.Scale(zero=False, nice=True)
     key = alt.Scale(
         domain=["last epoch", "best test epoch", "published"], range=[COLOURS[0], "transparent", COLOURS[1]]
@@ -44,16 +49,19 @@ def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
 
     kind = alt.Fill("kind:N", scale=key, title=None, legend=alt.Legend(columns=alt.ExprRef(f"{NARROW} ? 1 : 3")))
 
-    def ends(first: str, second: str, title: str | None = None) -> dict[str, Any]:
-        return {"x": alt.X(f"{first}:Q", scale=accuracy, title=title, axis=TICKS), "x2": f"{second}:Q"}
+    def at(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", scale=accuracy, title="top-1 accuracy, percent", axis=TICKS)
+
+    def ends(first: str, second: str) -> dict[str, Any]:
+        return {"x": at(first), "x2": f"{second}:Q"}
 
     def point(field: str, name: str, **mark: Any) -> alt.Chart:
         return base.mark_point(stroke=COLOURS[0], strokeWidth=1.5, **mark).encode(
-            x=alt.X(f"{field}:Q", scale=accuracy), fill=kind
+            x=at(field), fill=kind
         ).transform_calculate(kind=f"'{name}'")  # fmt: skip
 
     layers = [
-        base.mark_rule(stroke=LINE, strokeWidth=12).encode(**ends("below", "above", "top-1 accuracy, percent")),
+        base.mark_rule(stroke=LINE, strokeWidth=12).encode(**ends("below", "above")),
         base.mark_rule(stroke=COLOURS[0], strokeWidth=5, opacity=0.35)
         .encode(**ends("low", "high"))
         .transform_filter(_known("low")),
@@ -61,10 +69,10 @@ def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
         point("best", "best test epoch", size=70),
         point("last", "last epoch", size=70),
         base.mark_point(shape="diamond", size=70, stroke="none")
-        .encode(x=alt.X("value:Q", scale=accuracy), fill=kind)
+        .encode(x=at("value"), fill=kind)
         .transform_calculate(kind="'published'"),
     ]
-    return _spec(alt.layer(*layers), height=STEP * len(rows), description="Last epoch, best test epoch and published")
+    return _spec(alt.layer(*layers), height=DOUBLE * len(rows), description="Last epoch, best test epoch and published")
 
 
 def accuracy_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
@@ -92,7 +100,10 @@ def loss_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
 def _by_epoch(
     frame: pd.DataFrame, names: list[Any], history: pd.DataFrame, title: str, scale: alt.Scale
 ) -> dict[str, Any]:
-    """A line a name and seed, where a new part of the training begins, and the values at the pointer."""
+    """A line for each name and seed, with the values at the pointer.
+
+    A dashed line stands where a new part of the training begins.
+    """
     epoch = alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False))
     colour: Any = alt.Color("what:N", scale=alt.Scale(domain=names, range=COLOURS), title=None)
     if len(names) == 1:
@@ -121,7 +132,7 @@ def _by_epoch(
         base = alt.Chart(_data(starts)).encode(x="epoch:Q")
         layers += [
             base.mark_rule(stroke=MUTED, strokeDash=[4, 4]),
-            base.mark_text(align="left", dx=4, y=HEIGHT - 8, fill=MUTED).encode(text="part:N"),
+            base.mark_text(align="right", dx=-4, y=HEIGHT - 8, fill=MUTED).encode(text="part:N"),
         ]
     return _spec(alt.layer(*layers, data=_data(frame)), description=f"{title} by epoch")
 
@@ -145,7 +156,10 @@ def accuracy_by_class(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def accuracy_by_rank(rows: pd.DataFrame) -> dict[str, Any]:
-    """A line a method. rows: columns method, rank, name, count, accuracy, the methods in the order of their colours."""
+    """A line for each method.
+
+    rows: columns method, rank, name, count, accuracy. The methods are in the order of their colours.
+    """
     methods = list(rows.method.unique())
     chosen = alt.selection_point(fields=["method"], bind="legend")
     rank = alt.X(
@@ -178,7 +192,7 @@ def methods(rows: pd.DataFrame) -> dict[str, Any]:
     """A dot with its interval for each method. rows: columns method, accuracy, low, high, the best first."""
     names = ("accuracy", "low", "high")
     base = alt.Chart(_data(rows.assign(**_texts(rows, *names)))).encode(
-        y=alt.Y("method:N", sort=None, title=None, axis=alt.Axis(labelLimit=LABEL)),
+        y=alt.Y("method:N", sort=None, title=None, axis=NAMES),
         tooltip=["method:N", *(alt.Tooltip(f"{name}_text:N", title=name) for name in names)],
     )
     scale = alt.Scale(zero=False)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.longtail.evaluation import intervals
-from stages.longtail.papers import explanation
+from stages.longtail.evaluation import intervals, rounding
+from stages.longtail.papers import explanation, printed_tables
 from stages.longtail.site import charts
 from stages.longtail.site.recorded import Recorded
 
@@ -72,7 +72,7 @@ def context(run: Recorded, cells: pd.DataFrame, conf: Path, ledger: Path) -> dic
     tested = len(run.history) > 0
     return {
         "run": run,
-        "printed": list(printed.itertuples()),
+        "printed": [(cell, rounding.text(cell.value, printed_tables.decimals(cell))) for _, cell in printed.iterrows()],
         "classes": frame.to_dict("records"),
         "learning": charts.accuracy_by_epoch(run.history) if tested else None,
         "loss": charts.loss_by_epoch(run.history) if tested else None,

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from built_site import build_site
+from conftest import ROOT
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+PAPERS = ROOT / "reports/papers"
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no browser, so nothing is clicked: install chromium (apt-get install chromium)"
 )
@@ -99,6 +101,24 @@ def test_filters_filter_and_the_address_keeps_them(tab: Any, site: Path) -> None
     tab.get_by_role("button", name="Reset").click()
     tab.wait_for_timeout(100)
     assert shown(tab) == recorded
+
+
+def test_the_ledger_is_filtered_by_its_sections(tab: Any, site: Path) -> None:
+    tab.goto((site / "ledger.html").as_uri())
+    section = tab.get_by_label("section")
+    wanted = [line[3:] for line in (PAPERS / "DISCREPANCIES.md").read_text().splitlines() if line.startswith("## ")]
+    assert sorted(section.locator("option").all_inner_texts()) == sorted(["all", *wanted])
+    rows = tab.locator("#ledger-table tbody tr:visible")
+    before = rows.count()
+    section.select_option("Evaluation")
+    assert 0 < rows.count() < before
+
+
+def test_the_scoreboard_names_its_axis(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    title = tab.locator(".chart svg .role-axis-title text")
+    title.wait_for()
+    assert title.text_content() == "top-1 accuracy, percent"
 
 
 def test_sorting_sorts_numbers_as_numbers_from_the_keyboard(tab: Any, site: Path) -> None:

@@ -1,13 +1,13 @@
-// Sorting and filtering of tables, and charts. Without it every table is there, whole and in its first order.
+// Sorts and filters tables, and draws charts. Without this script every table is there, whole and in its first order.
 "use strict";
 
 const text = (row, column) => row.cells[column].textContent.trim();
 
-// Blank cells come last in both directions; numbers by value, all else as a person sorts.
+// Blank cells come last in both directions. Numbers are compared by value, other texts in alphabetical order.
 function compare(a, b, sign) {
   if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1);
   const [x, y] = [parseFloat(a), parseFloat(b)];
-  const order = isNaN(x) || isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
+  const order = Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
   return sign * order;
 }
 
@@ -22,7 +22,7 @@ function sortable(table) {
       const first = head.classList.contains("n") ? "descending" : "ascending";
       const other = first === "ascending" ? "descending" : "ascending";
       const now = head.getAttribute("aria-sort") === first ? other : first;
-      heads.forEach((one) => one.removeAttribute("aria-sort"));
+      for (const one of heads) one.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", now);
       const sign = now === "ascending" ? 1 : -1;
       const rows = [...table.tBodies[0].rows];
@@ -32,7 +32,7 @@ function sortable(table) {
   });
 }
 
-// What is chosen stands in the address, so that a view can be shared: index.html#method=mfw&ratio=100
+// The address keeps what is chosen, so that a view can be shared: index.html#method=mfw&ratio=100
 function filters(form) {
   const table = document.getElementById(form.dataset.filters);
   const rows = [...table.tBodies[0].rows];
@@ -65,12 +65,13 @@ function filters(form) {
       const link = row.querySelector("a[data-run]");
       if (link) runs.add(link.href);
     }
-    output.textContent = `${count} of ${rows.length} lines` + ("runs" in table.dataset ? `, ${runs.size} recorded runs` : "");
+    const recorded = "runs" in table.dataset ? `, ${runs.size} recorded runs` : "";
+    output.textContent = `${count} of ${rows.length} lines${recorded}`;
   }
   function remember() {
     const chosen = new URLSearchParams(selects.filter((one) => one.value).map((one) => [key(one), one.value]));
     if (search.value) chosen.set("search", search.value);
-    history.replaceState(null, "", "#" + chosen);
+    history.replaceState(null, "", `#${chosen}`);
     show();
   }
   form.addEventListener("input", remember);
@@ -80,7 +81,7 @@ function filters(form) {
   show();
 }
 
-// Colours are variables of the style sheet, so a chart follows it into dark mode and print.
+// Colours are variables of the style sheet, so a chart changes with it in dark mode and in print.
 const CONFIG = {
   background: "transparent",
   font: "system-ui, sans-serif",
@@ -95,7 +96,16 @@ function chart(script) {
   vegaEmbed(script.previousElementSibling, spec, options);
 }
 
-// The first chart of a run has its history; the page carries it once.
+// assets/charts.js has the drawing library compressed, at two fifths of its size.
+async function library() {
+  const bytes = Uint8Array.from(atob(packedLibrary), (one) => one.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(unpacked).text();
+  document.head.append(script);
+}
+
+// A run's accuracies by epoch are in the page once: in its first chart.
 function save(button) {
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -108,7 +118,8 @@ function save(button) {
   });
 }
 
-document.querySelectorAll("script.spec").forEach(chart);
+const specs = document.querySelectorAll("script.spec");
+if (specs.length) library().then(() => specs.forEach(chart));
 document.querySelectorAll("button[data-save]").forEach(save);
 document.querySelectorAll("table[data-sortable]").forEach(sortable);
 document.querySelectorAll("form[data-filters]").forEach(filters);
