@@ -140,26 +140,44 @@ def ended(pids: list[int]) -> bool:
     return False
 
 
-@pytest.mark.skipif(
+sees_children = pytest.mark.skipif(
     not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="no /proc/PID/task/PID/children"
 )
-@pytest.mark.parametrize(
-    ("which", "number", "code", "says"),
-    [
-        ("worker", signal.SIGKILL, 1, "error: process 1 of 2 was ended by SIGKILL: run the same command again"),
-        ("stage", signal.SIGTERM, 143, "stopped by SIGTERM: run the same command again"),
-        ("stage", signal.SIGKILL, -9, ""),
-    ],
-)
-def test_a_run_that_is_killed_leaves_no_process_says_one_line_and_goes_on(
-    which: str, number: signal.Signals, code: int, says: str, digits: Workplace, straight: dict[str, Any]
-) -> None:
+
+
+def in_third_epoch(digits: Workplace) -> tuple[subprocess.Popen[str], list[int]]:
+    """A stage that trains, and its two processes."""
     digits.write(two())
     process = digits.popen("represent")
     assert process.stdout and any("epoch 3 of" in line for line in process.stdout)
     workers = children(process.pid)
     assert len(workers) == 2
-    os.kill(process.pid if which == "stage" else workers[1], number)
+    return process, workers
+
+
+@sees_children
+def test_where_a_process_is_killed_the_stage_goes_on_by_itself(digits: Workplace, straight: dict[str, Any]) -> None:
+    """The first one, which writes the checkpoints and is heard."""
+    process, workers = in_third_epoch(digits)
+    os.kill(workers[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0 and not err, err
+    assert "process 0 of 2 was ended by SIGKILL: all are started again" in out
+    assert "represent, seed 0: from .scratch, epoch" in out
+    assert ended(workers)
+    assert same(state(digits.folder / REPRESENTATION), straight), "one process, straight through, ends elsewhere"
+
+
+@sees_children
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGTERM, 143, "stopped by SIGTERM: run the same command again"), (signal.SIGKILL, -9, "")],
+)
+def test_a_stage_that_is_killed_leaves_no_process_says_one_line_and_goes_on_when_asked(
+    number: signal.Signals, code: int, says: str, digits: Workplace, straight: dict[str, Any]
+) -> None:
+    process, workers = in_third_epoch(digits)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert err.startswith(says) and err.count("\n") == bool(says), err

@@ -17,7 +17,7 @@ class LocalPool:
     """folder: of the jobs; slots: for each job at once the GPU that it sees, such as 0, or '' for whatever there is."""
 
     def __init__(self, folder: Path, slots: list[str]) -> None:
-        self.folder, self.size = folder, len(slots)
+        self.folder = folder
         self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for slot in slots:
             self.free.put(slot)
@@ -27,7 +27,8 @@ class LocalPool:
 
     def run(self, todo: list[Job]) -> list[str]:
         """Carry out jobs, of which each comes after those that it needs. Returns the names of those that failed."""
-        with ThreadPoolExecutor(self.size) as pool:
+        # A thread for each job: one that waits for what it needs must not keep others from a free slot.
+        with ThreadPoolExecutor(max(1, len(todo))) as pool:
             try:
                 for job in todo:
                     self.futures[job.name] = pool.submit(self._one, job)

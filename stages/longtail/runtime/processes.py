@@ -27,6 +27,11 @@ from stages.longtail.runtime.runtime import Runtime
 
 Value = TypeVar("Value")
 LOST = "lost the others"
+RESTARTS = 3  # times that a stage starts its processes again because one of them was killed
+
+
+class Killed(UserError):
+    """A signal from outside ended a process: not what it computes, as far as anybody knows."""
 
 
 def count() -> int:
@@ -141,7 +146,10 @@ def _join(kind: str, shards: int) -> None:
 
 
 def _launch(module: str, number: int) -> None:
-    """Run this command in `number` processes on this machine, by torch's elastic launch, and wait for them."""
+    """Run this command in `number` processes on this machine, by torch's elastic launch, and wait for them.
+
+    Where one of them is killed, all are started again, and go on after the last finished epoch.
+    """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -157,15 +165,24 @@ def _launch(module: str, number: int) -> None:
         run_id=f"longtail-{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
-        max_restarts=0,  # an error would come again; what ended a process from outside is for a person to know
+        max_restarts=0,  # torch would also start those again that ended with an error, which would come again
         signals_to_handle=",".join(signum.name for signum in errors.STOPS),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
+        for left in reversed(range(RESTARTS + 1)):
+            try:
+                elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
+                return
+            except ChildFailedError as failed:
+                reason = _reason(failed.failures, number)
+                if not isinstance(reason, Killed):
+                    raise reason from None
+                if not left:
+                    again = "run the same command again to go on after the last finished epoch"
+                    raise UserError(f"{reason}, after {RESTARTS} restarts: {again}") from None
+                print(f"{reason}: all are started again, and go on after the last finished epoch", flush=True)
     except SignalException as stop:
         raise errors.Interrupted(signal.Signals(stop.sigval).name) from None
-    except ChildFailedError as failed:
-        raise _reason(failed.failures, number) from None
 
 
 def _reason(failures: dict[int, Any], number: int) -> UserError | errors.Interrupted:
@@ -180,12 +197,11 @@ def _reason(failures: dict[int, Any], number: int) -> UserError | errors.Interru
             return UserError(failure.message["message"].removeprefix("error: "))
     for process, failure in failures.items():
         if failure not in said and failure.exitcode not in (130, 143, -signal.SIGTERM):
-            how = f"exit code {failure.exitcode}"
             with suppress(ValueError):
-                how = signal.Signals(-failure.exitcode).name
+                return Killed(f"process {process} of {number} was ended by {signal.Signals(-failure.exitcode).name}")
             return UserError(
-                f"process {process} of {number} was ended by {how}: run the same command again to go on after the last "
-                "finished epoch"
+                f"process {process} of {number} ended with exit code {failure.exitcode} and no error of its own: what "
+                "it printed says why"
             )
     if len(said) < len(failures):
         return errors.Interrupted("SIGTERM")

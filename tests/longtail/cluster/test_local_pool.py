@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,20 @@ def test_each_slot_has_a_gpu_and_a_failure_holds_up_only_what_needs_it(folder: P
         one.name: jobs.checksum(Path(one.name)),
         after.name: jobs.checksum(Path(after.name)),
     }
+
+
+def test_a_run_whose_turn_it_is_does_not_keep_a_slot_while_what_it_needs_is_running(folder: Path) -> None:
+    long, short = job(folder, "represent", "long"), job(folder, "represent", "short")
+    needs_long, ready = job(folder, "runs", "needs", long), job(folder, "runs", "ready", short)
+    pool = LocalPool(folder, ["0", "1"])
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(pool.run, ordered(folder, long, short, needs_long, ready))
+        end = time.monotonic() + 60
+        while not Path("ended", ready.name).exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        waited = Path("ended", long.name).exists() or not Path("ended", ready.name).exists()
+        Path("enough").touch()
+        assert done.result() == [] and not waited
 
 
 def test_a_pool_that_is_told_to_stop_tells_its_stages_and_goes_on_later(folder: Path) -> None:

@@ -1,19 +1,23 @@
 """Why several processes ended, told in one line; and the first one's word, where there is one process only."""
 
-from types import SimpleNamespace
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher import api
 
 from stages.longtail.console.errors import Interrupted, UserError
 from stages.longtail.runtime import processes
+from stages.longtail.runtime.processes import RESTARTS, Killed
 from stages.longtail.runtime.runtime import Runtime
 
 
-def failure(exitcode: int, message: str = "", timestamp: int = 0) -> Any:
-    said = {"message": message} if message else "To enable traceback see..."
-    return SimpleNamespace(exitcode=exitcode, message=said, timestamp=timestamp)
+def failure(exitcode: int, message: str = "", timestamp: int = 0) -> ProcessFailure:
+    made = ProcessFailure(local_rank=0, pid=1, exitcode=exitcode, error_file="none")
+    made.message, made.timestamp = {"message": message} if message else made.message, timestamp
+    return made
 
 
 OWN, LOST, STOPPED = failure(1, "error: disk full", 5), failure(1, "process 0 lost the others: gone", 5), failure(143)
@@ -24,8 +28,8 @@ OWN, LOST, STOPPED = failure(1, "error: disk full", 5), failure(1, "process 0 lo
     [
         ({0: LOST, 1: OWN}, UserError("disk full")),
         ({0: OWN, 1: failure(1, "error: later", 6), 2: failure(-9)}, UserError("disk full")),
-        ({0: LOST, 1: failure(-9), 2: STOPPED}, UserError("process 1 of 3 was ended by SIGKILL: run the same command")),
-        ({0: failure(-15), 1: failure(1)}, UserError("process 1 of 2 was ended by exit code 1: run the same command")),
+        ({0: LOST, 1: failure(-9), 2: STOPPED}, Killed("process 1 of 3 was ended by SIGKILL")),
+        ({0: failure(-15), 1: failure(1)}, UserError("process 1 of 2 ended with exit code 1")),
         ({0: STOPPED, 1: STOPPED}, Interrupted("SIGTERM")),
         ({0: LOST, 1: STOPPED}, Interrupted("SIGTERM")),
         ({0: LOST}, UserError("process 0 lost the others: gone")),
@@ -36,6 +40,37 @@ def test_the_reason_is_that_of_the_process_that_failed_and_not_of_those_it_took_
 ) -> None:
     found = processes._reason(failures, len(failures))
     assert type(found) is type(expected) and str(found).startswith(str(expected))
+
+
+@pytest.mark.parametrize(
+    ("ends", "started", "says"),
+    [
+        (
+            [failure(-9)] * 9,
+            RESTARTS + 1,
+            f"was ended by SIGKILL, after {RESTARTS} restarts: run the same",
+        ),
+        ([failure(-9), None], 2, ""),
+        ([failure(-9), OWN], 2, "disk full"),
+        ([OWN], 1, "disk full"),
+        ([failure(1)], 1, "process 0 of 2 ended with exit code 1"),
+    ],
+)
+def test_processes_are_started_again_after_one_was_killed_but_not_after_an_error(
+    ends: list[Any], started: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = []
+
+    def run(*_: str) -> None:
+        launched.append(1)
+        if end := ends[len(launched) - 1]:
+            raise ChildFailedError("represent", {0: end})
+
+    monkeypatch.setattr(api, "elastic_launch", lambda *_: run)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(UserError, match=says) if says else nullcontext():
+        processes._launch("stages.represent", 2)
+    assert len(launched) == started
 
 
 def test_one_process_is_given_back_what_it_gives() -> None:
