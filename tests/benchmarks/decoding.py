@@ -1,9 +1,9 @@
 """Speed and memory of packed images beside torchvision's ImageFolder: python -m tests.benchmarks.decoding [--images N]
 
-Prints, for JPEGs of 500 x 375 that look like photographs to a decoder, CPU time an image from file to normalised batch,
-RandomResizedCrop of 224 and a flip, the two in turn, best of three rounds: in one process, and with two worker
-processes, all processes counted. Then, with --memory, the peak memory of the download stage and of an epoch of reading,
-of 10,000 and of 200,000 small images.
+Prints the CPU time per image from file to normalised batch, for generated JPEGs of 500 x 375 that cost a decoder what
+photographs cost: RandomResizedCrop of 224 and a flip, the two in turn, best of three rounds, in one process and with
+two worker processes, all processes counted. With --memory it also prints the peak memory of the download stage and of
+reading an epoch, for 10,000 and for 200,000 small images.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ CPU = torch.device("cpu")
 
 
 def photograph(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Shapes with fine noise on them: about as many bytes as a photograph of the size has."""
+    """Shapes with fine noise on them, which have about as many bytes as a photograph of this size."""
     shapes = random.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
     smooth = np.asarray(Image.fromarray(shapes).resize((width, height), Image.Resampling.BICUBIC)).astype(int)
     return Image.fromarray((smooth + random.integers(-14, 15, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """The CPU time of this process and of those that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -65,7 +65,7 @@ def ours(pack: Path, workers: int) -> None:
 
 
 def epoch(source: Images, workers: int, crop: int) -> None:
-    """All images in an order of their own, a batch at a time."""
+    """Read all images, in random order, batch by batch."""
     images = packed.batches(source, np.arange(len(source.labels)), CPU, crop=crop, workers=workers)
     random = np.random.default_rng(0)
     order = random.permutation(len(images))
@@ -103,13 +103,13 @@ def speed(count: int) -> pd.DataFrame:
             row = {"worker processes": workers} | {
                 f"{what}, ms": 1000 * seconds / count for what, seconds in best.items()
             }
-            row |= {f"{what}, images/s a core": count / seconds for what, seconds in best.items()}
+            row |= {f"{what}, images/s per core": count / seconds for what, seconds in best.items()}
             rows.append(row | {"ratio": best["ImageFolder"] / best["pack"]})
     return pd.DataFrame(rows)
 
 
 def memory(count: int) -> dict[str, object]:
-    """Peak memory, MiB, of the download stage and of an epoch of `count` small images, each in a process of its own."""
+    """Peak memory, MiB, of the download stage and of reading an epoch of `count` images, each in its own process."""
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -140,7 +140,7 @@ def read() -> None:
 
 
 def peak(code: str, folder: Path) -> float:
-    """MiB that Python took at most for `code`; what wait4 tells begins at the memory of this process."""
+    """Peak memory, MiB, of a Python process that runs `code`. (wait4 would begin with the memory of this process.)"""
     tell = "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     command = [sys.executable, "-c", f"{code}\n{tell}"]

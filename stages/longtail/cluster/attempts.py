@@ -1,6 +1,6 @@
-"""How far each job is: FOLDER/state/JOB.json, which the job alone writes once it has begun.
+"""The state of each job, in FOLDER/state/JOB.json. Once a job has begun, only the job itself writes that file.
 
-A job that runs touches its file now and then, so that one whose machine died is seen without asking SLURM.
+A running job touches its file every BEAT seconds, so that a job whose machine died is noticed without asking SLURM.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import psutil
 
 from stages.longtail.files.artifacts import read_json, write_json
 
-BEAT = 20.0  # seconds from one touch to the next
-SILENT = 300.0  # seconds without a touch after which a job is taken for dead
+BEAT = 20.0  # seconds between two touches
+SILENT = 300.0  # seconds without a touch after which a running job counts as stopped
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Attempt:
     """The last attempt at a job.
 
     state: waiting, running, stopped (it goes on later), failed or done.
-    place: `slurm ID`, or `local`; host, pid: of the process that carries it out.
-    resumed: how often it went on after it was stopped.
-    log_from: where in FOLDER/log/JOB.txt this attempt begins.
+    place: `slurm ID` or `local`.
+    host, pid: the machine and the process that carry the job out.
+    resumed: how often the job went on after it was stopped.
+    log_from: the byte of FOLDER/log/JOB.txt at which this attempt begins.
     error: why it failed.
     """
 
@@ -59,7 +60,7 @@ def write(folder: Path, job: str, attempt: Attempt) -> None:
 
 
 def read(folder: Path, job: str) -> Attempt:
-    """The last attempt; one that nobody began is waiting, and one that gave no sign of life for long is stopped."""
+    """The last attempt: `waiting` if there was none, `stopped` if its process died or gave no sign of life for long."""
     path = path_of(folder, job)
     try:
         attempt = Attempt(**read_json(path))
@@ -72,7 +73,8 @@ def read(folder: Path, job: str) -> Attempt:
 
 
 def _lives(attempt: Attempt, touched: float) -> bool:
-    """On this machine a process that has ended is seen at once; the touches tell the rest, also of a pid used again."""
+    """Whether a running job is alive. On this machine its process must exist, but the pid may be another program's by
+    now. So the file must have been touched lately as well, as on other machines."""
     if attempt.host == host() and not psutil.pid_exists(attempt.pid):
         return False
     return time.time() - touched < SILENT
@@ -85,7 +87,7 @@ def beating(folder: Path, job: str) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(BEAT):
-            with suppress(OSError):  # of a shared disk that hangs for a moment: the job itself does not
+            with suppress(OSError):  # a shared disk that hangs for a moment must not end the job
                 os.utime(path_of(folder, job))
 
     thread = threading.Thread(target=beat, daemon=True)

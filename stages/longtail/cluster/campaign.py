@@ -1,6 +1,6 @@
 """Runs that launch hands to a pool on this machine or to a cluster, and records afterwards.
 
-Jobs run plain commands and never DVC, whose locks know one machine alone: one process records what they leave.
+Jobs run plain commands and never DVC, whose locks work on one machine only. One process records what the jobs leave.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stages.longtail.files import yaml_files
 from stages.longtail.papers import jobs, recording
 from stages.longtail.papers.jobs import Job
 
-ABSENT = ("deleted", "not in cache")  # what DVC says of recorded files that are not on this machine
+ABSENT = ("deleted", "not in cache")  # the words of `dvc status` for recorded files that are not on this machine
 
 
 def folder_of(papers: Path, paper: str) -> Path:
@@ -37,9 +37,10 @@ def on_this_machine(
     """Carry out the jobs of these runs.
 
     Args:
-        papers, paper, names, conf: the runs, and the folders where they are described.
-        at_once: jobs; as many as there are gpus if None, or one.
-        gpus: of this machine, each for one job, or for several if at_once is more than they are.
+        papers, paper, names, conf: the runs, and the folders that describe them.
+        at_once: the number of jobs at the same time; None: one for each of the GPUs, or one if none is named.
+        gpus: numbers of this machine's GPUs. Each gets one job at a time, or several if at_once is larger than their
+            number. Empty: all jobs see what this process sees.
     Returns:
         The names of the jobs that failed.
     """
@@ -54,7 +55,14 @@ def on_this_machine(
 def on_slurm(
     papers: Path, paper: str, names: list[str], conf: Path, at_once: int, options: dict[str, Any]
 ) -> list[str]:
-    """Submit the jobs of these runs; see slurm.submit. Returns a line for each array."""
+    """Submit the jobs of these runs.
+
+    Args:
+        papers, paper, names, conf: the runs, and the folders that describe them.
+        at_once, options: see slurm.submit.
+    Returns:
+        One line for each array of jobs.
+    """
     folder = folder_of(papers, paper)
     with _alone(folder):
         todo = _order(folder, papers, paper, names, conf)
@@ -62,20 +70,26 @@ def on_slurm(
 
 
 def record(papers: Path, paper: str, conf: Path) -> tuple[list[str], list[str]]:
-    """Record what is there by now. Returns the stages, and what is wrong with those that are not recorded."""
+    """Record the jobs that are done by now.
+
+    Args:
+        papers, paper, conf: the paper, and the folders of papers and presets.
+    Returns:
+        The recorded stages, and one message for each job that was refused.
+    """
     refused: list[str] = []
     recorded = recording.record(folder_of(papers, paper), papers, conf, refuse=lambda error: refused.append(str(error)))
     return recorded, refused
 
 
 def told(papers: Path, paper: str) -> list[str]:
-    """A line for each run; see status.lines."""
+    """One line for each run; see status.lines."""
     return status.lines(folder_of(papers, paper))
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One process orders jobs, and one pool at a time carries them out."""
+    """Only one process at a time may order jobs of a folder, or be their pool."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as file:
         try:
@@ -86,8 +100,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path) -> list[Job]:
-    """Write down the jobs of these runs beside those of earlier runs. Returns those that are to be carried out now:
-    not what DVC has recorded, what is finished, what is in the queue, or what only such jobs need."""
+    """Write the jobs of these runs into order.json, beside those of earlier runs that are still asked for.
+
+    Args:
+        folder: of the jobs.
+        papers, paper, names, conf: the runs, and the folders that describe them.
+    Returns:
+        The jobs to carry out now, each after those that it needs. Left out are jobs that DVC has recorded, that are
+        finished, running or in the queue, and those that only such jobs need.
+    """
     ordered = jobs.order(folder, paper, names, papers, conf)
     recorded, here = _recorded(papers, paper, list(ordered.values()))
     busy = slurm.queued(folder) | {name for name in ordered if attempts.read(folder, name).state == "running"}
@@ -95,7 +116,8 @@ def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path)
     todo: dict[str, Job] = {}
 
     def settle(name: str, is_wanted: bool) -> None:
-        """A run is done once it is recorded; what comes before one must be here as well."""
+        """Enter a job, and the jobs that it needs, unless it is done. A run is done once it is recorded; the files of
+        other jobs must also be on this machine."""
         job = ordered[name]
         if name in here or (is_wanted and name in recorded):
             return
@@ -113,7 +135,7 @@ def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path)
     kept = {name: job for name, job in earlier.items() if name not in known and _is_current(job, papers)}
     every = {**kept, **known}
     for job in sorted(kept.values(), key=lambda job: job.wave):
-        if any(need not in every for need in job.needs):  # what needs a job that is gone goes with it
+        if any(need not in every for need in job.needs):  # a job that it needs is no longer asked for
             del every[job.name]
     jobs.write(folder, paper, dict(sorted(every.items(), key=lambda item: item[1].wave)))
     for name in todo:
@@ -124,7 +146,7 @@ def _order(folder: Path, papers: Path, paper: str, names: list[str], conf: Path)
 
 
 def _is_current(job: Job, papers: Path) -> bool:
-    """Is the job still asked for, by the same recipe?"""
+    """Whether the job is still asked for, with the same recipe."""
     try:
         return job.found(papers).entry["recipe"] == job.recipe
     except UserError:
@@ -132,12 +154,18 @@ def _is_current(job: Job, papers: Path) -> bool:
 
 
 def _is_finished(folder: Path, job: Job, known: dict[str, Job]) -> bool:
-    """Is it finished, with the files that it would read now, and are its own still here?"""
+    """Whether a job is finished: it has read the files that it would read now, and those that it wrote are here.
+
+    Args:
+        folder: of the jobs.
+        job: of these.
+        known: jobs by name, among them those that it needs.
+    """
     sums = jobs.finished(folder, job)
     if sums is None or not all(job.place(folder, path).is_file() for path in [*job.writes, *job.results]):
         return False
     made = {path: one for need in job.needs for path, one in (jobs.finished(folder, known[need]) or {}).items()}
-    # What was not there when the job read it, such as a golden curve, has no checksum.
+    # A file that was absent when the job ran, such as a golden curve, has no checksum.
     return all(
         (path in sums and sums[path] == made.get(path)) or jobs.checksum(Path(path)) == sums.get(path)
         for path in job.reads
@@ -145,7 +173,15 @@ def _is_finished(folder: Path, job: Job, known: dict[str, Job]) -> bool:
 
 
 def _recorded(papers: Path, paper: str, ordered: list[Job]) -> tuple[set[str], set[str]]:
-    """The names of jobs that DVC has recorded as they would be now, and of those whose files are here as well."""
+    """What DVC has recorded already.
+
+    Args:
+        papers, paper: the folder of the papers, and the paper.
+        ordered: its jobs.
+    Returns:
+        The names of the jobs that DVC has recorded with their present recipe and inputs, and the names of those among
+        them whose files are on this machine.
+    """
     targets = {job.target(papers): job.name for job in ordered}
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--cd", str(papers), "status", "--json", *targets]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -166,5 +202,5 @@ def _recorded(papers: Path, paper: str, ordered: list[Job]) -> tuple[set[str], s
 
 
 def _is_absence(change: Any) -> bool:
-    """Does DVC say of a stage only that files are not here?"""
+    """Whether DVC's only complaint about a stage is that files are not on this machine."""
     return isinstance(change, dict) and all(one in ABSENT for files in change.values() for one in files.values())

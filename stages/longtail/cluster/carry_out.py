@@ -1,4 +1,4 @@
-"""One job, carried out wherever it was put: its commands, one after the other, and what becomes of them."""
+"""Carries out one job, in a local pool or on SLURM: runs its commands, one after the other, and keeps its state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.longtail.console.errors import STOPS, UserError
 from stages.longtail.papers import jobs
 from stages.longtail.papers.jobs import HERE, Job
 
-# The exit codes of a stage that was told to stop, the negative ones before it could say so.
+# The exit codes of a stage that was told to stop, negative if the signal came before the stage handled signals.
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, *(-stop for stop in STOPS))
 
 
@@ -31,13 +31,13 @@ def carry_out(
     """Carry out a job of this folder in the working directory.
 
     Args:
-        folder, name: of the jobs, and the job's.
+        folder, name: the folder of the jobs, and the job's name.
         place: for the status: `local` or `slurm ID`.
-        environment: added to that of this process.
-        begun: called with the process of each command, as subprocess has it.
+        environment: variables that are added to those of this process.
+        begun: called with the subprocess.Popen of each command.
     Raises:
-        Stopped: the job is to be carried out again.
-        UserError: it failed; the message is what its status says.
+        Stopped: a signal stopped it; it can be carried out again.
+        UserError: it failed; its status has the same message.
     """
     ordered = jobs.read(folder)[1]
     if name not in ordered:
@@ -77,6 +77,16 @@ def _commands(
     begun: Callable[[Any], None],
     log_from: int,
 ) -> None:
+    """Run a job's commands, and note that it is finished.
+
+    Args:
+        folder, job: the folder of the jobs, and the job.
+        log: takes the output of the commands.
+        environment, begun: see carry_out.
+        log_from: the byte of the log at which this attempt begins.
+    Raises:
+        Stopped, UserError: see carry_out.
+    """
     for need in job.needs:
         if jobs.finished(folder, jobs.read(folder)[1][need]) is None:
             raise UserError(f"{need} is not done, which it needs")
@@ -103,7 +113,7 @@ def _commands(
 
 
 def _last_line(log: Path, log_from: int) -> str:
-    """What a stage said at its end: its error, which is one line."""
+    """The last line that a stage printed, which is its error."""
     with open(log, "rb") as file:
         file.seek(log_from)
         said = file.read().decode(errors="replace").split("\n")

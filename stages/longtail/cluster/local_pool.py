@@ -1,4 +1,4 @@
-"""Jobs on this machine: so many at once, each with a GPU of its own where there are some."""
+"""A pool of jobs on this machine: a fixed number at the same time, each on its own GPU if it was given GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.longtail.papers.jobs import Job
 
 
 class LocalPool:
-    """folder: of the jobs; slots: for each job at once the GPU that it sees, such as 0, or '' for whatever there is."""
+    """Carries out jobs of a folder. Each slot is for one job at a time: a GPU, such as '0', or '' for all GPUs."""
 
     def __init__(self, folder: Path, slots: list[str]) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class LocalPool:
         self.futures: dict[str, Future[bool]] = {}
 
     def run(self, todo: list[Job]) -> list[str]:
-        """Carry out jobs, of which each comes after those that it needs. Returns the names of those that failed."""
+        """Carry out jobs, listed so that each comes after those that it needs. Returns the names of those not done."""
         # A thread for each job: one that waits for what it needs must not keep others from a free slot.
         with ThreadPoolExecutor(max(1, len(todo))) as pool:
             try:
@@ -36,13 +36,13 @@ class LocalPool:
             except Interrupted as stopped:
                 self.stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                if str(stopped) != "SIGINT":  # Ctrl-C comes to all of them by itself
+                if str(stopped) != "SIGINT":  # on Ctrl-C the terminal sends the signal to all processes
                     for process in self.begun:
-                        process.terminate()  # nothing, if it has ended
+                        process.terminate()  # does nothing if it has ended
                 raise
 
     def _one(self, job: Job) -> bool:
-        """Is it done?"""
+        """Carry out one job when those that it needs have ended and a slot is free. Returns whether it is done."""
         for need in job.needs:
             if need in self.futures:
                 self.futures[need].result()
@@ -54,7 +54,7 @@ class LocalPool:
         except Stopped:
             print(f"{job.name} was stopped", flush=True)
             return False
-        except (UserError, OSError) as error:  # a full disk, say: what the other jobs make is recorded all the same
+        except (UserError, OSError) as error:  # such as a full disk: the other jobs are recorded all the same
             print(f"{job.name} failed: {error}", flush=True)
             return False
         finally:
@@ -64,5 +64,5 @@ class LocalPool:
 
     def _begun(self, process: subprocess.Popen[bytes]) -> None:
         self.begun.append(process)
-        if self.stopping.is_set():  # told to stop before this one began
+        if self.stopping.is_set():  # the pool was told to stop while this one began
             process.terminate()

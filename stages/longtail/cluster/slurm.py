@@ -1,4 +1,4 @@
-"""Jobs on a SLURM cluster, by submitit: submitted, then unattended."""
+"""Submits jobs to a SLURM cluster, by submitit. After that nothing needs to stay open."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import read_json, write_json
 from stages.longtail.papers.jobs import STAGES, Job
 
-MAX_TIMEOUTS = 10_000  # times that one job may run into its time limit: each goes on where the last one stopped
-PATIENCE = 60  # seconds in which a stage that was told to stop writes its checkpoint
-GRACE = 600  # seconds that SLURM may leave a job between the signal that it has to go and its end
+MAX_TIMEOUTS = 10_000  # how often a job may reach its time limit; each time it goes on where it stopped
+PATIENCE = 60  # seconds that a stage that was told to stop has to write its checkpoint
+GRACE = 600  # the longest time in seconds between SLURM's signal to a job and its end
 
 
 @dataclass
 class Work:
-    """What submitit runs, and submits again when SLURM stops it: as its time is up, or for a job that goes first."""
+    """A job as submitit runs it. submitit submits it again when SLURM stops it at its time limit or preempts it."""
 
     folder: Path
     name: str
@@ -33,9 +33,9 @@ class Work:
         try:
             carry_out(self.folder, self.name, _place(), {}, self._begun)
         except Stopped:
-            # Who sent the signal? If SLURM, through submitit: its handler puts the job back into the queue during this
-            # sleep. If SLURM itself, which is about to end the job: it puts it back, unless the job was cancelled.
-            # Whoever is still here after GRACE seconds was stopped by something else.
+            # If SLURM sent the signal that submitit handles, submitit puts the job back into the queue during this
+            # sleep. If SLURM is about to end the job, SLURM puts it back, unless the job was cancelled. If the job is
+            # still here after GRACE seconds, something else has stopped its stage.
             time.sleep(GRACE)
             raise UserError(f"{self.name}: a signal that is not SLURM's stopped its stage") from None
 
@@ -43,7 +43,7 @@ class Work:
         self._process = process.pid
 
     def _is_alive(self) -> bool:
-        """Whether the stage still runs. Popen must not be asked: this handler interrupts the wait for it."""
+        """Whether the stage still runs. Popen must not be asked, because this handler interrupts its `wait`."""
         if self._process is None:
             return False
         with suppress(ChildProcessError):
@@ -51,7 +51,7 @@ class Work:
         return False
 
     def checkpoint(self) -> Any:
-        """Called by submitit when the signal comes: the stage has it, too."""
+        """Called by submitit when SLURM's signal comes, which the stage gets as well."""
         from submitit.helpers import DelayedSubmission
 
         end = time.monotonic() + PATIENCE
@@ -66,18 +66,21 @@ def _place() -> str:
 
 
 def submit(folder: Path, paper: str, todo: list[Job], at_once: int, options: dict[str, Any]) -> list[str]:
-    """Submit an array of jobs for each kind of stage, which begins when the one before has ended, however it ended, and
-    so have the arrays of earlier calls that it needs.
+    """Submit one array of jobs for each kind of stage.
+
+    An array begins when the array before it and those of earlier calls that it needs have ended, failed jobs included.
 
     Args:
-        folder: of the jobs, on a disk that all machines of the cluster have.
-        paper: for the jobs' names in the queue.
-        todo: the jobs.
-        at_once: jobs of an array that run at once.
-        options: of sbatch, such as partition, account, time (minutes) and gpus_per_node; those about GPUs are for jobs
-            that train.
+        folder: of the jobs, on a disk that all machines of the cluster share.
+        paper: appears in the names of the jobs in the queue.
+        todo: the jobs to submit.
+        at_once: the number of jobs of an array that may run at the same time.
+        options: of sbatch, such as partition, account, time (in minutes) and gpus_per_node. Only jobs that train get
+            those about GPUs.
     Returns:
-        A line for each array.
+        One line for each array.
+    Raises:
+        UserError: there is no sbatch, it refuses the jobs, or `time` is not in minutes.
     """
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -95,7 +98,7 @@ def submit(folder: Path, paper: str, todo: list[Job], at_once: int, options: dic
         members = [job for job in todo if job.wave == wave]
         stage = STAGES[members[0].kind]
         after = before | {_array(ids[need]) for job in members for need in job.needs if need in busy}
-        # Options that these jobs do not get: time is passed by itself, and GPUs are for jobs that train.
+        # Options that these jobs do not get: `time` has a parameter of its own, and GPUs are for jobs that train.
         left_out = {"time"} if members[0].trains else {"time", "gres", *(key for key in options if "gpu" in key)}
         given = {key: value for key, value in options.items() if key not in left_out}
         executor = SlurmExecutor(files, max_num_timeout=MAX_TIMEOUTS)
@@ -133,7 +136,7 @@ def _ids(folder: Path) -> dict[str, str]:
 
 
 def queued(folder: Path) -> set[str]:
-    """The names of jobs that SLURM has in its queue, running ones among them."""
+    """The names of the jobs that wait or run in SLURM's queue."""
     ids = _ids(folder)
     if not ids or not shutil.which("squeue"):
         return set()

@@ -1,4 +1,4 @@
-"""A line for each run: waiting, running, stopped, failed or done; from the jobs' files alone."""
+"""One line for each run: waiting, running, stopped, failed or done. Only the jobs' files are read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stages.longtail.cluster.attempts import Attempt
 from stages.longtail.papers import jobs
 from stages.longtail.papers.jobs import Job
 
-# As training/progress.py prints it.
+# A line of training/progress.py.
 PROGRESS = re.compile(r"^(\w+, seed \d+: epoch \d+ of \d+), .*?(\d+ images/s, \d+ s left)$", re.M)
 
 
 def lines(folder: Path) -> list[str]:
-    """In the order in which the runs were ordered."""
+    """One line for each run, in the order in which they were ordered."""
     ordered = jobs.read(folder)[1]
     runs = [job for job in ordered.values() if job.is_run]
     width = max((len(job.run) for job in runs), default=0)
@@ -24,7 +24,13 @@ def lines(folder: Path) -> list[str]:
 
 
 def _line(folder: Path, run: Job, ordered: dict[str, Job]) -> tuple[str, str]:
-    """The state of a run, and what more there is to say."""
+    """The state of a run, and what its line says after its name.
+
+    Args:
+        folder: of the jobs.
+        run: the job that ends the run.
+        ordered: all jobs by name.
+    """
     chain = jobs.chain(run, ordered)
     tried = {job.name: attempts.read(folder, job.name) for job in chain}
     times = sum(attempt.resumed for attempt in tried.values())
@@ -42,7 +48,7 @@ def _line(folder: Path, run: Job, ordered: dict[str, Job]) -> tuple[str, str]:
         if attempt.state == "stopped" and attempt.place == "local":
             return "stopped", "; ".join(["ask for it again, and it goes on", *resumed])
         if attempt.state == "stopped":
-            return "waiting", "; ".join(["SLURM stopped it, and goes on with it unless it was cancelled", *resumed])
+            return "waiting", "; ".join(["SLURM stopped it, and will start it again unless it was cancelled", *resumed])
     return "waiting", "; ".join(resumed)
 
 

@@ -1,4 +1,4 @@
-"""Windows cut from image files: decoded whole by torchvision, then resized bilinearly with antialiasing."""
+"""Cuts windows from image files: torchvision decodes the whole file, and windows are resized with antialiasing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from stages.longtail.packing.packs import Pack
 
 
 class Decoder:
-    """Decodes images of a pack: what a worker process does.
+    """Decodes images of a pack. This is the work of a worker process.
 
-    side: pixels of the windows; shorter: pixels to which an image's shorter side is resized, for windows of 3 draws.
+    side: pixels of the windows. shorter: pixels to which an image's shorter side is resized, for windows of 3 draws.
     """
 
     def __init__(self, pack: Pack, side: int, shorter: int):
         self.pack, self.side, self.shorter = pack, side, shorter
 
     def __getitem__(self, piece: tuple[np.ndarray, np.ndarray]) -> Tensor | str:
-        """Windows of some images, uint8 (b, side, side, 3); or what is wrong with one, as errors do not travel well.
+        """Windows of some images, uint8 (b, side, side, 3).
 
-        piece: rows of the pack (b,) and draws: top, left and flip of a window in the resized image, int64 (b, 3); or
-        top, left, height, width and flip in the image as it is, int64 (b, 5).
+        If an image cannot be decoded, an error message is returned: the DataLoader would add a worker's traceback to an
+        exception.
+
+        piece: rows of the pack (b,) and their draws. Draws are top, left and flip of a window in the resized image,
+        int64 (b, 3), or top, left, height, width and flip in the original image, int64 (b, 5).
         """
         windows = torch.empty((len(piece[0]), self.side, self.side, 3), dtype=torch.uint8)
         for window, row, draw in zip(windows, piece[0].tolist(), piece[1].tolist(), strict=True):
@@ -35,7 +38,7 @@ class Decoder:
         return windows
 
     def _cut(self, image: Tensor, draw: list[int]) -> Tensor:
-        """uint8 (3, height, width) to (3, side, side)."""
+        """Cut a window, uint8 (3, side, side), from an image, uint8 (3, height, width)."""
         side = self.side
         if len(draw) == 5:
             top, left, height, width, flip = draw
@@ -48,7 +51,7 @@ class Decoder:
 
 
 def decode(content: bytes) -> Tensor:
-    """An image file, upright, uint8 (3, height, width). Raises RuntimeError for a damaged one."""
+    """Decode an image file: upright, uint8 (3, height, width). Raises RuntimeError if it is damaged."""
     from torchvision.io import ImageReadMode, decode_image  # here, because its import takes seconds
 
     data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
@@ -56,12 +59,12 @@ def decode(content: bytes) -> Tensor:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 (3, height, width) as torchvision resizes a tensor. Pillow's result differs by at most one level."""
+    """Resize uint8 (3, height, width) as torchvision resizes tensors. Pillow's pixels differ by at most one level."""
     return F.interpolate(
         image[None].contiguous(memory_format=torch.channels_last), size, mode="bilinear", antialias=True
     )[0]
 
 
 def resized(sizes: np.ndarray, shorter: int) -> np.ndarray:
-    """Height and width, int64 (..., 2), of images resized to `shorter` pixels on the shorter side; as torchvision."""
+    """Height and width, int64 (..., 2), of images after resizing the shorter side to `shorter`, as in torchvision."""
     return shorter * sizes // sizes.min(-1, keepdims=True)

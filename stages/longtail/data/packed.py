@@ -1,4 +1,4 @@
-"""Batches of images whose files lie in a pack: decoded when they are asked for, windows cut from whole images."""
+"""Batches of images from a pack: each image is decoded when it is needed, and a window is cut from the whole image."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stages.longtail.packing.packs import Pack
 from stages.longtail.recipe.protocol import Augment
 from stages.longtail.runtime import devices
 
-DRAWN_AT_ONCE = 4096  # images whose windows are drawn at once: of a million that would take gigabytes
+DRAWN_AT_ONCE = 4096  # images whose windows are drawn together: for a million at once it would take gigabytes
 
 
 class Packed(Batches):
-    """A division, or a part of it, of a pack.
+    """A division in a pack, or a part of it. For its parameters see Batches and `batches` below.
 
-    Draws of windows that are resized are in pixels of the original image; others are in pixels of the image after its
-    shorter side was resized to `stored`.
+    Draws of windows that are resized are in pixels of the original image. Other draws are in pixels of the image after
+    its shorter side was resized to `stored`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Packed(Batches):
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def _upload(self) -> None:
-        """A pack is never uploaded: it is for images that do not fit."""
+        """Nothing: packs are for images that do not fit on the device."""
 
     def draw(self, kind: Augment, positions: np.ndarray, random: np.random.Generator) -> np.ndarray:
         match kind:
@@ -76,9 +76,9 @@ class Packed(Batches):
         self._workers, self._ahead = None, iter(())
 
     def training(self, rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """The next windows that were announced by `expect`, or, without it, these rows decoded now.
+        """The next windows that `expect` announced. If it was not called, these rows are decoded now.
 
-        `rows` may list a batch several times, each time with other quarter turns: each image is decoded once.
+        `rows` may list a batch several times, each time with other quarter turns; each image is decoded only once.
         """
         turns = draws[:, 3:] if draws.shape[1] < 5 else draws[:, 5:]
         pieces = next(self._ahead, None)
@@ -100,11 +100,11 @@ class Packed(Batches):
             yield self._normalise(self._send_pieces(pieces))
 
     def _larger(self, positions: np.ndarray) -> np.ndarray:
-        """Pixels by which height and width of the resized images exceed the window's, int64 (b, 2)."""
+        """By how many pixels the resized images are higher and wider than the window, int64 (b, 2)."""
         return decoding.resized(self._sizes[self._rows[positions]], self.stored) - self.side
 
     def _middle(self, positions: np.ndarray) -> np.ndarray:
-        """The draws of the middle, as torchvision's CenterCrop rounds it."""
+        """The draws of the windows in the middle, rounded as by torchvision's CenterCrop."""
         corner = np.rint(self._larger(positions) / 2).astype(np.int64)
         return np.concatenate([corner, np.zeros((len(positions), 1), np.int64)], 1)
 
@@ -118,8 +118,8 @@ class Packed(Batches):
     def _send_pieces(self, pieces: list[torch.Tensor]) -> torch.Tensor:
         """A batch on the device, uint8 (b, side, side, 3).
 
-        On CUDA by a stream of its own: nothing waits for the device in a training step, so that the host is ahead of
-        it, and the copy is done while the device still computes the step before.
+        On CUDA the copy has its own stream. A training step never waits for the device, so the host is ahead of it,
+        and the copy runs while the device still computes the step before.
         """
         if self._copies is None:
             return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
@@ -139,9 +139,13 @@ def batches(
     crop: int | None = None,
     workers: int | None = None,
 ) -> Batches:
-    """The batches that fit the source, an array or a pack; see Batches.
+    """The batches of a source: Batches of an array, or Packed of a pack.
 
-    workers: processes that decode a pack's images; None: see devices.workers.
+    Args:
+        source, rows, device, pad, crop: see Batches.
+        workers: the number of processes that decode a pack's images; None: see devices.workers.
+    Raises:
+        UserError: the images are smaller than `crop`, or a pack is to be padded.
     """
     if not isinstance(source.images, Pack):
         return Batches(source, rows, device, pad, crop)

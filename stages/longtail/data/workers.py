@@ -1,4 +1,4 @@
-"""Processes that decode images ahead of the training, or the testing, that will ask for them."""
+"""Worker processes that decode images before training or testing needs them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from torch.utils.data import DataLoader
 from stages.longtail.console.errors import STOPS, UserError
 from stages.longtail.data.decoding import Decoder
 
-PIECE = 32  # images that a process decodes in one go: batches are put together from pieces
+PIECE = 32  # images that a worker decodes together; batches are put together from such pieces
 Piece = tuple[np.ndarray, np.ndarray]  # rows (b,) and draws (b, 3 or 5), see Decoder
 
 
 class Workers:
-    """torch's DataLoader over pieces of batches. What comes out does not depend on the number of processes.
-
-    count: of processes; 0: this one decodes when it is asked. keep: they stay from one plan to the next.
-    """
+    """torch's DataLoader over pieces of batches. The batches do not depend on the number of workers."""
 
     def __init__(self, decoder: Decoder, count: int, device: torch.device, keep: bool):
+        """Start no worker yet.
+
+        Args:
+            decoder: what the workers run.
+            count: the number of workers; 0: this process decodes each batch when it is needed.
+            device: where the batches go.
+            keep: whether the workers stay from one plan to the next.
+        """
         self._plan = _Plan()
         self._loader: DataLoader[Tensor | str] = DataLoader(
             decoder,  # type: ignore[arg-type]
@@ -36,13 +41,14 @@ class Workers:
             pin_memory=device.type == "cuda",
             persistent_workers=keep and count > 0,
             worker_init_fn=_outlive_signals,
-            generator=torch.Generator(),  # it draws a number that nothing here uses: not from where others draw
+            # DataLoader draws a seed for its workers, which nothing here uses, but not from torch's own generator.
+            generator=torch.Generator(),
         )
 
     def batches(self, plan: Sequence[Piece]) -> Iterator[list[Tensor]]:
-        """The windows of each batch, uint8 (b, side, side, 3), in pieces; decoding begins at once.
+        """The windows of each batch of a plan, uint8 (b, side, side, 3), in pieces. Decoding begins at once.
 
-        Raises UserError for an image that cannot be decoded, or a process that ended.
+        Raises UserError if an image cannot be decoded or a worker ended.
         """
         self._plan.pieces = [
             (rows[start : start + PIECE], draws[start : start + PIECE])
@@ -69,7 +75,7 @@ class Workers:
 
 
 class _Plan:
-    """What the DataLoader takes for a sampler: it looks here anew in every epoch."""
+    """The DataLoader's sampler, whose pieces change from epoch to epoch."""
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
@@ -86,18 +92,18 @@ def _as_it_is(piece: Tensor | str) -> Tensor | str:
 
 
 def _outlive_signals(_: int) -> None:
-    """A signal that reaches all processes of a job is for the main one, which may still have a checkpoint to write."""
+    """Ignore the signals that stop a job: the main process gets them as well, and ends its workers when it is ready."""
     for signum in STOPS:
         signal.signal(signum, signal.SIG_IGN)
 
 
 @atexit.register
 def _end() -> None:
-    """Kill the decoding processes that are left when Python exits: it would wait for them, and they ignore its signal.
+    """Kill the workers that are left when Python exits, which would wait for them: they ignore its signal.
 
-    If the main process is killed, torch's own watchdog ends them.
+    If the main process is killed, torch's own watchdog ends the workers.
     """
     if left := [child for child in multiprocessing.active_children() if child.daemon]:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # otherwise torch raises an error
         for child in left:
             child.kill()

@@ -1,4 +1,4 @@
-"""The sha256 of files too large to be read whole at every start of a stage: kept beside them until they change."""
+"""The sha256 of large files, kept beside them until they change: a stage that starts does not read them whole again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from stages.longtail.files.artifacts import digest, write_json
 
-LARGE = 2**28  # bytes: smaller files are read in a fraction of a second, and are
+LARGE = 2**28  # bytes: smaller files are read each time, in a fraction of a second
 
 
 def sha256(path: Path) -> str:
-    """Hex digest. Of a large file the one in .NAME.sha256.json, if the file's size, time and inode are those in it."""
+    """A file's sha256 in hex; of a large file the one in .NAME.sha256.json, if its size, time and inode match."""
     status = path.stat()
     if status.st_size < LARGE:
         return digest(path)
@@ -23,6 +23,6 @@ def sha256(path: Path) -> str:
         if isinstance(kept, dict) and seen.items() <= kept.items():
             return kept["sha256"]
     value = digest(path)
-    with suppress(OSError):  # a folder that only others may write to: read again the next time
+    with suppress(OSError):  # in a folder without permission to write the file is read again the next time
         write_json(note, {**seen, "sha256": value})
     return value

@@ -1,7 +1,8 @@
-"""A pack: many image files, as they are, end to end in one file.
+"""A pack: the unchanged bytes of many image files, one after the other in one file.
 
-It is two numpy arrays in one .npy file: the files' bytes, uint8 (bytes,), then an index, int64 (n, 4): where each file
-begins, its length, and the height and width of its image, upright. `numpy.load` alone gives the bytes.
+It holds two numpy arrays in one .npy file. The first has the bytes of all files, uint8 (bytes,). The second is an
+index, int64 (n, 4): where each file begins, its length, and the height and width of its upright image. `numpy.load`
+reads the first only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from stages.longtail.console.errors import UserError
 
-TOGETHER = 256  # images written before the index says so: at most so many are packed again after an interruption
+TOGETHER = 256  # images between two updates of the index: after an interruption at most so many are packed again
 
 
 class Original(NamedTuple):
@@ -32,17 +33,17 @@ class Original(NamedTuple):
 
 
 def write(path: Path, marks: np.ndarray, read: Callable[[int], Iterable[Original]]) -> None:
-    """Pack images into `path`, which appears when it is whole.
+    """Pack images into `path`, which appears when it is complete.
 
-    What is packed lies beside it until then, in .NAME.packing/, so that an interrupted packing goes on from there.
+    Until then the images lie beside it, in .NAME.packing/, so that an interrupted packing goes on from there.
 
     Args:
         path: of the pack.
-        marks: int64 (n,), one number per image, which changes if its file changes. Images already packed are kept up to
-            the first whose number is another.
-        read: the images from a position on, in order.
+        marks: int64 (n,), one number per image that changes if its file changes. Images that are packed already are
+            kept up to the first one whose number has changed.
+        read: gives the images from a position on, in order.
     Raises:
-        UserError: another process is at it.
+        UserError: another process writes the same pack.
     """
     folder = path.with_name(f".{path.name}.packing")
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,14 +75,14 @@ def write(path: Path, marks: np.ndarray, read: Callable[[int], Iterable[Original
                 _settle(begins)
             (folder / "bytes").replace(path)
     except OSError as error:
-        if error.filename is None or Path(error.filename).parent == folder:  # else of an image that `read` reads
+        if error.filename is None or Path(error.filename).parent == folder:  # not that of an image
             error.filename = str(path)
         raise
     shutil.rmtree(folder)
 
 
 def _header(size: int) -> bytes:
-    """Of `size` bytes, by numpy, which leaves room for a size that grows: its length is always the same."""
+    """The .npy header of an array of `size` bytes. numpy pads it so that its own length is the same for every size."""
     buffer = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": (size,)}
     np.lib.format.write_array_header_1_0(buffer, header)
@@ -89,7 +90,14 @@ def _header(size: int) -> bytes:
 
 
 def _resume(content: IO[bytes], index: IO[bytes], marks: np.ndarray) -> np.ndarray:
-    """Cut the files back to the images at the front that are as `marks` have them: their lines, int64 (m, 5)."""
+    """Cut both files back to the first images that are packed and unchanged.
+
+    Args:
+        content, index: the files of the pack's bytes and of its index, which has a fifth column for the marks.
+        marks: see write.
+    Returns:
+        The lines of the index that are left, int64 (m, 5).
+    """
     index.seek(0)
     found = index.read()
     rows = np.frombuffer(found[: len(found) // 40 * 40], np.int64).reshape(-1, 5)[: len(marks)]
@@ -107,9 +115,10 @@ def _settle(file: IO[bytes]) -> None:
 
 
 class Pack:
-    """Reads a pack, an image at a time: none stays in memory. Raises UserError where the file is cut short or no pack.
+    """Reads a pack one image at a time, and keeps none in memory.
 
-    Worker processes may share one: a read does not move the file's position.
+    Raises UserError if the file is cut short or is not a pack. Worker processes may share a Pack, because a read does
+    not move the position in the file.
     """
 
     def __init__(self, path: Path):
@@ -148,12 +157,12 @@ class Pack:
         return open(self.path, "rb", buffering=0)
 
     def __getstate__(self) -> dict[str, object]:
-        """For processes that are not forked: they open the file themselves."""
+        """What is pickled for processes that are not forked, which open the file themselves."""
         return {name: value for name, value in self.__dict__.items() if name != "_file"}
 
 
 def is_pack(path: Path) -> bool:
-    """Does the .npy file hold bytes, and not an array of images?"""
+    """Whether the .npy file is a pack, and not an array of images."""
     with open(path, "rb") as file:
         try:
             return len(_shape(file)) == 1

@@ -1,9 +1,9 @@
-"""Jobs: the stages of a paper's runs as plain commands, which need neither DVC nor Hydra, and what each of them made.
+"""Jobs: the stages of a paper's runs as plain commands, which need neither DVC nor Hydra, and the files that they made.
 
 FOLDER/order.json  the jobs, each after those that it needs
 FOLDER/params/     their parameters, as they were when the jobs were ordered
-FOLDER/results/    what runs leave for git
-FOLDER/done/       a file for each finished job: the checksums of all that it read and wrote
+FOLDER/results/    the files of runs that belong into git
+FOLDER/done/       one file for each finished job, with the checksums of all files that it read and wrote
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from stages.longtail.console.errors import UserError
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import digest, read_json, write_json, write_text
 
-Checksums = dict[str, dict[str, Any]]  # by path: md5 and size, as dvc.lock has them
-HERE = "$here"  # in a command: the folder, which may be copied to another machine
-# The stages in dvc.yaml by the kind of their cells, in the order in which one needs the other.
+Checksums = dict[str, dict[str, Any]]  # path -> md5 and size, as in dvc.lock
+HERE = "$here"  # stands in commands for the folder, which may be copied to another machine
+# For each kind of cells their stage in dvc.yaml. A stage needs only stages that come before it here.
 STAGES = {"datasets": "download", "images": "images", "splits": "split", "represent": "represent"}
 STAGES |= {"runs": "run", "older": "older"}
 COMMANDS = {"images": [["download", "--list"], ["download"]], "represent": [["represent"]], "splits": [["split"]]}
@@ -45,11 +45,13 @@ class Job:
     """One stage of one cell.
 
     name: such as run-cifar10-exp-100-crt; its parameters are in FOLDER/params/NAME.yaml.
-    kind, cell: as cells.py has them; recipe: the cell's, when the job was ordered.
+    kind, cell: see configuration/cells.py.
+    recipe: the digest of the cell's recipe when the job was ordered.
     sha256: of the parameter file.
-    commands: words after `python -m stages.`, with HERE for the folder.
-    needs: the jobs that it comes after.
-    reads, writes, results: paths that dvc.yaml declares; results are those in git, which wait in FOLDER/results/.
+    commands: for each command the words after `python -m stages.`, with HERE for the folder.
+    needs: the names of the jobs whose output it reads.
+    reads, writes, results: the paths that dvc.yaml declares. Results belong into git, and lie in FOLDER/results/ until
+        they are recorded.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Job:
 
     @property
     def manifest(self) -> str | None:
-        """Of its results, what says by which recipe it was trained."""
+        """The result that holds the recipe of the training; None if the job does not train."""
         return next((path for path in self.results if Path(path).name in ("represent.json", "manifest.json")), None)
 
     @property
@@ -83,7 +85,7 @@ class Job:
 
     @property
     def wave(self) -> int:
-        """Jobs of one number need none of each other."""
+        """The job's place in the order of the stages. Jobs of the same wave do not need each other."""
         return ["download", "images", "split", "represent", "run", "older"].index(STAGES[self.kind])
 
     def found(self, papers: Path) -> Cell:
@@ -91,25 +93,27 @@ class Job:
         return cells.find(self.cell, out, papers)
 
     def target(self, papers: Path) -> str:
-        """The stage, as `dvc --cd reports/papers` takes it."""
+        """The stage's name for `dvc --cd reports/papers`."""
         below = self.found(papers).path.parent.relative_to(papers).as_posix()
         return f"{'' if below == '.' else f'{below}/dvc.yaml:'}{STAGES[self.kind]}@{self.run}"
 
     def place(self, folder: Path, path: str) -> Path:
-        """Where a file that the job reads or writes lies until it is recorded."""
+        """The place of a file that the job reads or writes, until it is recorded."""
         return folder / "results" / self.run / Path(path).name if path in self.results else Path(path)
 
 
 def order(folder: Path, paper: str, names: Iterable[str], papers: Path, conf: Path) -> dict[str, Job]:
-    """The jobs of these runs by name, each after those that it needs; their parameter files are written.
+    """Make the jobs of these runs, and write their parameter files.
 
     Args:
         folder: of the jobs.
-        paper, names: runs that were asked for.
-        papers, conf: folders, such as reports/papers and conf.
+        paper, names: the paper, and runs of it that were asked for.
+        papers, conf: the folders of papers and presets, such as reports/papers and conf.
+    Returns:
+        The jobs by name, each after those that it needs.
     """
     made: dict[str, Job] = {}
-    known: dict[tuple[str, str], str] = {}  # the names of jobs, by cell and out
+    known: dict[tuple[str, str], str] = {}  # (cell, folder that its stage writes) -> name of the job
     for name in names:
         run = cells.find(f"{paper}/{name}", "data/classifier", papers)
         before: list[str] = []
@@ -158,7 +162,7 @@ def _command(words: list[str], name: str, found: Cell) -> list[str]:
 
 
 def _declared(found: Cell) -> tuple[list[str], list[str], list[str]]:
-    """What dvc.yaml declares of the cell's stage: the files that it reads, writes for the cache, and writes for git."""
+    """The files that dvc.yaml declares for the cell's stage: what it reads, its cached outputs, its outputs in git."""
     declared = yaml_files.read(found.path.with_name("dvc.yaml"))["stages"][STAGES[found.kind]]["do"]
     values = {"key": found.name, "paper": found.path.parent.name}
     values |= {f"item.{key}": value for key, value in found.entry.items()}
@@ -198,9 +202,9 @@ def chain(job: Job, ordered: dict[str, Job]) -> list[Job]:
 
 
 def pack(folder: Path, job: Job) -> None:
-    """Tell that a job is finished: the checksums of all that it read and wrote.
+    """Note that a job is finished, with the checksums of the files that it read and wrote.
 
-    What it reads and this machine lacks, as the golden curves where only the code was copied, is left out.
+    Files that it declares but this machine lacks are left out, such as golden curves where only the code was copied.
     """
     check_parameters(folder, job)
     checksums: Checksums = {}
@@ -214,17 +218,17 @@ def pack(folder: Path, job: Job) -> None:
 
 
 def checksum(path: Path) -> dict[str, Any] | None:
-    """md5 and size of a file, None if it is not here."""
+    """md5 and size of a file; None if there is no such file."""
     return {"md5": digest(path, "md5"), "size": path.stat().st_size} if path.is_file() else None
 
 
 def unpack(folder: Path, job: Job) -> None:
-    """The job begins again: it is not finished."""
+    """Remove the note that a job is finished, because it begins again."""
     _done(folder, job).unlink(missing_ok=True)
 
 
 def finished(folder: Path, job: Job) -> Checksums | None:
-    """The checksums of a finished job; None if it is not, or was finished with other parameters than it has now."""
+    """The checksums of a finished job; None if it is not finished, or was finished with other parameters."""
     path = _done(folder, job)
     if not path.is_file():
         return None
@@ -238,7 +242,7 @@ def check_parameters(folder: Path, job: Job) -> None:
     """Refuse a parameter file that is not the one that was ordered."""
     path = folder / "params" / f"{job.name}.yaml"
     if digest(path) != job.sha256:
-        raise UserError(f"{path} was changed after the job was ordered: what it ran is not {job.cell}; order it again")
+        raise UserError(f"{path} was changed after the job was ordered, so it did not run {job.cell}: order it again")
 
 
 def _done(folder: Path, job: Job) -> Path:

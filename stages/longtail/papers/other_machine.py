@@ -1,6 +1,6 @@
-"""Runs on a machine without DVC and Hydra: what stages/other_machine.py sends there, and how it takes the results back.
+"""Runs on a machine without DVC and Hydra: writes the folder that is sent there, and records what comes back.
 
-FOLDER/run.sh runs the jobs of the folder (see jobs.py) in the repository's root there.
+FOLDER/run.sh carries out the jobs of the folder (see jobs.py) in the repository's root on that machine.
 """
 
 from __future__ import annotations
@@ -16,15 +16,26 @@ from stages.longtail.papers.jobs import HERE, Job
 from stages.longtail.provenance import revision
 
 SCRIPT = """\
-# Run it in the repository's root: bash {folder}/run.sh. A run that fails does not keep the others from being done.
+# Run it in the repository's root: bash {folder}/run.sh. If a run fails, the others are done all the same.
 here=$(cd "$(dirname "$0")" && pwd)
-trap 'exit 130' INT TERM  # told to stop, it does not go on with the next run
+trap 'exit 130' INT TERM  # when told to stop, do not begin the next run
 failed=
 """
 
 
 def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) -> list[str]:
-    """Write the jobs of the runs, and run.sh. Returns the names of the runs: all that have no results."""
+    """Write the jobs of some runs, and run.sh.
+
+    Args:
+        folder: to write into.
+        paper: the paper of the runs.
+        runs: names of runs that were asked for; none: all that have no results.
+        papers, conf: the folders of papers and presets.
+    Returns:
+        The names of the runs.
+    Raises:
+        UserError: there is no such paper or run, or none without results.
+    """
     requests = requested_runs.read(published.folder_of(papers, paper))
     for name in runs:
         if name not in requests:
@@ -52,7 +63,7 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
 
 
 def _lines(job: Job) -> list[str]:
-    """The job's commands in run.sh, the last of which tells that it is finished."""
+    """The job's commands in run.sh. The last one notes that the job is finished."""
     commands = [*job.commands, ["other_machine", "pack", HERE, job.name]]
     return [f"python3 -m stages.{' '.join(_quoted(word) for word in words)}" for words in commands]
 
@@ -62,7 +73,7 @@ def _quoted(word: str) -> str:
 
 
 def pack(folder: Path, names: list[str]) -> None:
-    """Tell that these jobs are finished."""
+    """Note that these jobs are finished."""
     ordered = jobs.read(folder)[1]
     for name in names:
         if name not in ordered:
@@ -71,9 +82,15 @@ def pack(folder: Path, names: list[str]) -> None:
 
 
 def take(folder: Path, papers: Path, conf: Path) -> list[str]:
-    """Put the results in place and record their stages. Returns the stages' names.
+    """Put the results of a folder in place, and record their stages.
 
-    Raises UserError, with nothing changed, where something that came back is not of the recipe now in force.
+    Args:
+        folder: that came back.
+        papers, conf: the folders of papers and presets.
+    Returns:
+        The names of the recorded stages.
+    Raises:
+        UserError: there are no results, or one has another recipe or other files than here. Nothing is changed then.
     """
     ordered = jobs.read(folder)[1]
     if not any(job.is_run and jobs.finished(folder, job) is not None for job in ordered.values()):

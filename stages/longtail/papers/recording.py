@@ -1,4 +1,4 @@
-"""Entering what jobs made: results into git's files, checksums into dvc.lock, as if DVC had run their stages here."""
+"""Records finished jobs as if DVC had run their stages here: results into git's files, checksums into dvc.lock."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from stages.longtail.papers.jobs import Checksums, Job
 
 
 def record(folder: Path, papers: Path, conf: Path, refuse: Callable[[UserError], None]) -> list[str]:
-    """Record every finished job of a folder that is not recorded yet. Returns their stages, as DVC names them.
+    """Record every finished job of a folder that is not recorded yet.
 
     Args:
         folder: of the jobs.
-        papers, conf: folders, such as reports/papers and conf.
-        refuse: called with what is wrong with a job whose recipe, data or files are not those in force here. If it
-            raises, nothing is recorded; if it returns, the other jobs are.
+        papers, conf: the folders of papers and presets, such as reports/papers and conf.
+        refuse: called with the error of a job whose recipe, data or files differ from those here. If it raises,
+            nothing is recorded; if it returns, the other jobs are.
+    Returns:
+        The recorded stages, by their names in DVC.
     """
     ordered = jobs.read(folder)[1]
     found = {name: sums for name, job in ordered.items() if (sums := jobs.finished(folder, job)) is not None}
@@ -54,7 +56,7 @@ def record(folder: Path, papers: Path, conf: Path, refuse: Callable[[UserError],
 
 
 class _Locks:
-    """What the papers' dvc.lock files say, each read once."""
+    """The papers' dvc.lock files, each read once."""
 
     def __init__(self) -> None:
         self._read: dict[Path, dict[str, Any]] = {}
@@ -65,24 +67,30 @@ class _Locks:
         return self._read[path]
 
     def _of(self, job: Job, papers: Path) -> tuple[Path, dict[str, Any]]:
-        """The job's stage, and the folder that its paths begin in."""
+        """The folder that the paths of the job's stage begin in, and the stage; it is empty if it was not recorded."""
         path = job.found(papers).path.with_name("dvc.lock")
         return path.parent, self._stages(path).get(f"{jobs.STAGES[job.kind]}@{job.run}", {})
 
     def has(self, job: Job, sums: Checksums, papers: Path) -> bool:
-        """Is the job recorded with these files? The images there have another listing than the same ones here."""
+        """Whether the job is recorded with these files.
+
+        Args:
+            job, sums: the job, and the checksums of its files.
+            papers: the folder of the papers.
+        """
         folder, stage = self._of(job, papers)
         entries = _md5(folder, [*stage.get("deps", []), *stage.get("outs", [])])
+        # The listing of images has their times, which differ between two machines with the same images.
         compared = [name for name in sums if job.kind != "images" or name not in job.reads]
         return job.recipe in str(stage.get("cmd")) and all(entries.get(name) == sums[name]["md5"] for name in compared)
 
     def outs_of(self, job: Job, papers: Path) -> dict[str, str]:
-        """The md5 of what the job's stage has written, by path, as it is recorded."""
+        """The recorded md5 of the files that the job's stage has written, by path."""
         folder, stage = self._of(job, papers)
         return _md5(folder, stage.get("outs", []))
 
     def outs(self, papers: Path) -> dict[str, str]:
-        """The md5 of the data sets and subsets that were recorded, by path."""
+        """The recorded md5 of data sets and subsets, by path."""
         path = papers / "dvc.lock"
         return _md5(papers, [item for stage in self._stages(path).values() for item in stage.get("outs", [])])
 
@@ -92,7 +100,14 @@ def _md5(folder: Path, items: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _check(folder: Path, job: Job, papers: Path, conf: Path) -> None:
-    """Refuse a job that is not of the recipe now in force, or whose results are not whole."""
+    """Refuse a job whose recipe has changed since it was ordered, or whose results are not complete.
+
+    Args:
+        folder, job: the folder of the jobs, and the job.
+        papers, conf: the folders of papers and presets.
+    Raises:
+        UserError: why it is refused.
+    """
     jobs.check_parameters(folder, job)
     found = job.found(papers)
     if found.entry["recipe"] != job.recipe:
@@ -110,7 +125,7 @@ def _check(folder: Path, job: Job, papers: Path, conf: Path) -> None:
 
 
 def _trained(manifest: Path, job: Job) -> None:
-    """Refuse what was trained by other parameters than were ordered, also where the file is now as it was ordered."""
+    """Refuse a job that was trained with other parameters than were ordered, even if their file was restored since."""
     told = read_json(manifest).get("recipe")
     if told != job.recipe:
         raise UserError(
@@ -120,7 +135,7 @@ def _trained(manifest: Path, job: Job) -> None:
 
 
 def _results(folder: Path, params: Experiment) -> None:
-    """Refuse a run's results whose seeds or epochs are not those of its parameters."""
+    """Refuse results whose seeds or epochs differ from those of the run's parameters."""
     history = read_csv(folder / "history.csv")
     if absent := {"seed", "epoch", "loss"} - set(history):
         raise UserError(f"{folder / 'history.csv'} has no column {min(absent)}: run the job again")
@@ -137,37 +152,41 @@ def _results(folder: Path, params: Experiment) -> None:
 
 
 def _same(job: Job, sums: Checksums, made: dict[str, str], recorded: dict[str, str]) -> None:
-    """Refuse a job whose files are not those here.
+    """Refuse a job that read or wrote other files than those here.
 
     Args:
-        job, sums: the job and the checksums that it told.
-        made: the md5 of what the jobs before it have made, by path.
-        recorded: that of data sets and subsets in dvc.lock.
+        job, sums: the job, and the checksums that it noted.
+        made: path -> md5 of the files that the jobs before it have made.
+        recorded: path -> md5 of the data sets and subsets in dvc.lock.
+    Raises:
+        UserError: which file differs.
     """
     for path in [*job.reads, *job.writes]:
         if job.kind == "images" and path in job.reads:
-            continue  # the listing of the images there, whose times are others than here
+            continue  # the listing has the images' times, which differ between machines
         here = digest(Path(path), "md5") if Path(path).is_file() else None
         if path not in sums and not here:
-            raise UserError(f"{path} is neither here nor among what {job.name} told: run its stage there as well")
+            raise UserError(f"{path} is neither here nor was it there when {job.name} ran: run its stage there as well")
         known = {made.get(path), here or recorded.get(path)} - {None}
         if path in sums and known - {sums[path]["md5"]}:
             verb = "read" if path in job.reads else "wrote"
             raise UserError(
-                f"{path} is not the file that {job.name} {verb}: what it made does not belong here; run it again"
+                f"{path} is not the file that {job.name} {verb}: its results belong to another file; run it again"
             )
 
 
 def _leaves_recorded(job: Job, sums: Checksums, recorded: dict[str, str], with_it: set[str], papers: Path) -> None:
-    """Refuse a representation that was trained anew elsewhere while recorded runs go on from the one of before.
+    """Refuse a representation that was trained again elsewhere while recorded runs go on from the earlier one.
 
-    They would have to run again, on files that are not here.
+    Those runs would have to run again, on files that are not here.
 
     Args:
-        job, sums: the job and the checksums that it told.
-        recorded: the md5 of its stage's files, by path, as they are recorded.
-        with_it: the names of the jobs that came with it.
-        papers: the papers' folder.
+        job, sums: the job, and the checksums that it noted.
+        recorded: path -> recorded md5 of the files of its stage.
+        with_it: the names of the finished jobs that are recorded together with it.
+        papers: the folder of the papers.
+    Raises:
+        UserError: which runs would have to run again.
     """
     anew = [path for path in job.writes if path in recorded and recorded[path] != sums[path]["md5"]]
     if job.kind != "represent" or not anew or all(Path(path).is_file() for path in job.writes):
@@ -185,7 +204,7 @@ def _leaves_recorded(job: Job, sums: Checksums, recorded: dict[str, str], with_i
 
 
 def _commit(targets: list[str], papers: Path) -> None:
-    """By DVC's own command, which also keeps the files in its cache."""
+    """Record stages whose files are here, by `dvc commit`, which also puts the files into DVC's cache."""
     if not targets:
         return
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "--quiet", "--cd", str(papers), "commit", "--force"]
@@ -195,11 +214,9 @@ def _commit(targets: list[str], papers: Path) -> None:
 
 
 def _enter(told: dict[str, Checksums], papers: Path) -> None:
-    """Enter stages whose files are on another machine, for which DVC has no command.
+    """Record stages whose files are on another machine. DVC has no command for that.
 
-    Args:
-        told: the checksums there, by stage.
-        papers: the papers' folder.
+    told: for each stage the checksums of its files there. papers: the folder of the papers.
     """
     if not told:
         return
@@ -216,7 +233,7 @@ def _enter(told: dict[str, Checksums], papers: Path) -> None:
                 if value := there.get(Path(item.fs_path)):
                     item.hash_info, item.meta = HashInfo("md5", value["md5"]), Meta(size=value["size"])
                 else:
-                    item.save()  # it is here as it was there
+                    item.save()  # not noted there, such as a golden curve: taken from here
             stage.cmd_changed = False
             stage.dump(update_pipeline=False)
 

@@ -99,8 +99,11 @@ def _set_mode(mode: str, device: str) -> None:
 
 
 def workers(device: torch.device) -> int:
-    """Processes to decode images with: beside a GPU the cores that this process may use, shared by those that torchrun
-    started here; beside a CPU none, as its cores have their hands full."""
+    """The default number of workers that decode images.
+
+    With a GPU it is the number of cores that this process may use, divided by the processes that share the run on this
+    machine. Without one it is 0, because training keeps all cores busy.
+    """
     if device.type == "cpu":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""Several processes that share one run, each with a GPU of its own: started by a stage itself, or by torchrun.
+"""Several processes that share one run, each with its own GPU, started by a stage itself or by torchrun.
 
-Every process runs the same stage and trains the same network. They share the parts of a batch (training/shards.py) and
-the images of a test; the first one alone writes and is heard. Where there is one process, as nearly always, everything
-here gives back what it is given.
+Every process runs the same stage and trains the same network. The processes share the parts of a batch
+(training/shards.py) and the images of a test. Only the first one writes files and prints. With one process, which is
+the usual case, these functions return what they are given.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RESTARTS = 3  # times that a stage starts its processes again because one of the
 
 
 class Killed(UserError):
-    """A signal from outside ended a process: not what it computes, as far as anybody knows."""
+    """A process was ended by a signal, and reported no error of its own."""
 
 
 def count() -> int:
@@ -39,12 +39,12 @@ def count() -> int:
 
 
 def rank() -> int:
-    """Of this process, from 0. Process 0 reads the checkpoints in .scratch/ and writes what the stage writes."""
+    """This process's number. Process 0 reads the checkpoints in .scratch/ and writes the stage's files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def here() -> int:
-    """Processes that share this machine's main memory."""
+    """The number of processes on this machine, which share its main memory."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
 
 
@@ -56,7 +56,7 @@ def total(values: Tensor) -> Tensor:
 
 
 def align(tensors: Iterable[Tensor]) -> None:
-    """Give every process the first one's values, in place."""
+    """Copy the first process's values to all processes, in place."""
     if count() > 1:
         for tensor in tensors:
             values = tensor.contiguous()
@@ -65,7 +65,7 @@ def align(tensors: Iterable[Tensor]) -> None:
 
 
 def agreed(value: Callable[[], Value]) -> Value:
-    """What `value` gives in the first process, where alone it is called."""
+    """Call `value` in the first process only, and return its result in all of them."""
     box: list[Any] = [value() if rank() == 0 else None]
     if count() > 1:
         _together(dist.broadcast_object_list, box, 0)
@@ -73,7 +73,7 @@ def agreed(value: Callable[[], Value]) -> Value:
 
 
 def collected(part: Tensor) -> Tensor:
-    """The parts of all processes, one after the other, in every process."""
+    """All processes' parts, concatenated, in every process."""
     if count() == 1:
         return part
     parts: list[Any] = [None] * count()
@@ -82,7 +82,7 @@ def collected(part: Tensor) -> Tensor:
 
 
 def _together(work: Callable[..., Any], *values: Any) -> None:
-    """What all processes do at once. Fails where another one has ended, which has its own reason to give."""
+    """Do what needs all processes. Raises UserError if another one has ended, which reports its own reason."""
     try:
         work(*values)
     except RuntimeError as error:
@@ -96,13 +96,13 @@ def shared(module: str, shards: int, runtime: Runtime) -> bool:
 
     Args:
         module: of the stage, such as stages.represent.
-        shards: `protocol.shards`, the most processes that have something to do.
-        runtime: says how many there are to be, and on what device.
+        shards: `protocol.shards`. More processes than that would have nothing to do.
+        runtime: has the device and the number of processes.
     Returns:
-        True when processes were started and have done all of the work. False where this process is to do it: alone, or
-        as one of those that were started.
+        True if processes were started and have done all of the work. False if this process is to do it, alone or as
+        one of those that were started.
     Raises:
-        UserError: there are more processes than shards or GPUs, or one of them failed, with what it says.
+        UserError: there are more processes than shards or GPUs, or one of them failed; the message is its error.
     """
     if dist.is_initialized():
         return False
@@ -132,14 +132,14 @@ def _check(number: int, shards: int) -> None:
 
 
 def _join(kind: str, shards: int) -> None:
-    """Meet the other processes. Their start stands in the environment."""
+    """Connect to the other processes. torch's elastic launch has left their addresses in the environment."""
     store, number, size = next(dist.rendezvous("env://"))
-    # A process that is started again meets the others under a name that those before did not use.
+    # Processes that torchrun starts again must not find what those before have left in the store.
     store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     _check(size, shards)
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=size)
-    if sys.platform == "linux":  # end with what started this one, also where that is killed
+    if sys.platform == "linux":  # end when the process that started this one ends, even if it is killed
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if number:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -154,7 +154,7 @@ def _launch(module: str, number: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logger = logging.getLogger("torch.distributed.elastic")  # what it has to say is said here in one line
+    logger = logging.getLogger("torch.distributed.elastic")  # its message is printed in one line here
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // number)))
@@ -186,10 +186,10 @@ def _launch(module: str, number: int) -> None:
 
 
 def _reason(failures: dict[int, Any], number: int) -> UserError | errors.Interrupted:
-    """The error to report, chosen from torch's ProcessFailure of each process: once one fails, so do the others.
+    """The error to report, chosen from torch's ProcessFailure of each process, because all fail once one has failed.
 
-    First comes what one of them reported itself, then one that ended without a report, last that all were told to stop,
-    as SLURM tells every process of a job at once.
+    First choice is an error that a process reported itself, then a process that ended without a report, and last that
+    all processes were told to stop, as SLURM tells every process of a job.
     """
     said = [failure for failure in failures.values() if isinstance(failure.message, dict)]
     for failure in sorted(said, key=lambda failure: failure.timestamp):

@@ -20,7 +20,7 @@ class Runtime(Section):
     test_every: Count  # epochs between tests during training; the last epoch is always tested
     mode: Literal["bitwise", "fast"] = "bitwise"  # the same bits each time, or the fastest kernels
     at_once: Count | None = None  # seeds trained at once; changes no result; null: 8 for small images on a GPU, else 1
-    processes: Count | None = None  # that share the parts of a batch (protocol.shards); null: one a GPU, on a CPU one
-    workers: Natural | None = None  # processes that decode packed images; null: a core each on a GPU, none on a CPU
+    processes: Count | None = None  # that share the parts of a batch (protocol.shards); null: one per GPU, one on a CPU
+    workers: Natural | None = None  # processes that decode packed images; null: one per core with a GPU, else none
     regularity: bool = False  # count each training image's learned and forgotten events (`switching` appendix A)
     observe: Items[Quantity] = ()  # recorded by class after every epoch, see training/observation.py

@@ -1,4 +1,4 @@
-"""Image files as they are, for a pack: checked, and only those that torchvision's decoders do not read written anew."""
+"""The image files that go into a pack. They are checked, and those that torchvision does not decode become PNGs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from stages.longtail.sources.pictures import FORMATS, eight_bits, in_order, nami
 
 @dataclass(frozen=True)
 class Originals:
-    """The files of a division; name: train or test, for the progress bar."""
+    """The files of a division. name: train or test, for the progress bar."""
 
     files: list[Path]
     name: str
 
     def pack(self, path: Path) -> None:
-        """Write them into a pack. Raises UserError with the path of an unreadable one; what came before it stays."""
+        """Write the files into a pack. Raises UserError with the path of an unreadable file, and keeps those before."""
         packs.write(path, self._marks(), self._read)
 
     def _marks(self) -> np.ndarray:
@@ -41,9 +41,9 @@ class Originals:
 
 
 def read(path: Path) -> Original:
-    """The bytes of an RGB or grey JPEG file that can be decoded to its end; of another image those of a PNG of it.
+    """The bytes of an RGB or grey JPEG file, which is decoded to its end as a check; of other images those of a PNG.
 
-    Raises UserError with the path of an unreadable one.
+    Raises UserError with the path of an unreadable file.
     """
     from PIL import Image
 
@@ -63,7 +63,7 @@ def read(path: Path) -> Original:
 
 
 def _turned_alike(content: bytes, size: tuple[int, int]) -> bool:
-    """Does torchvision turn the image to the same width and height as Pillow?"""
+    """Whether torchvision turns the image to the same width and height as Pillow."""
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -74,5 +74,5 @@ def _turned_alike(content: bytes, size: tuple[int, int]) -> bool:
 
 
 def hashes(pack: Pack) -> list[bytes]:
-    """Of each file in a pack, to find those that are there more than once."""
+    """A hash of each file in a pack, to find files that are there more than once."""
     return [hashlib.blake2b(pack.read(row), digest_size=16).digest() for row in range(len(pack))]
