@@ -215,6 +215,8 @@ def test_experiments_are_compared_by_name(clone: Path) -> None:
     call(clone, "dvc", "exp", "run", "-n", "rescaled", "-S", "method=tau_norm")
     after = metrics(clone)["acc"]["all"]
     call(clone, "git", "checkout", "-q", ".")
+    listed = call(clone, "make", "-o", ".venv/ready", "experiments")
+    assert "tau_norm" in listed and "…" not in listed, "80 columns, and nothing is cut off"
     output = call(clone, "python", "-m", "stages.compare", "HEAD", "rescaled")
     all_classes = next(line for line in output.splitlines() if line.startswith("| all "))
     cells = [cell.strip() for cell in all_classes.split("|")]
