@@ -20,7 +20,7 @@ def write(path: Path, found: Comparison) -> None:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.hashsalt": "longtail", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure((9, 3.8), layout="constrained")
+        figure = Figure((9, 4.1), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 3))
         for axes, rows, groups in (
             (left, found.groups, found.groups["group"]),
@@ -40,9 +40,7 @@ def write(path: Path, found: Comparison) -> None:
         right.set_xlabel("class, the one with the most training images first")
         right.set_title("by class, coloured by group", fontsize=9)
         left.set_title("by group", fontsize=9)
-        figure.suptitle(
-            f"A: {found.a.name}   B: {found.b.name}   bars: difference, lines: 95% from test images", size=9
-        )
+        figure.suptitle(f"A: {found.a.name}\nB: {found.b.name}\nbars: difference, lines: 95% from test images", size=9)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     with atomic(path) as file:

@@ -53,7 +53,8 @@ def find(name: str, reports: Path) -> Result:
     runs = sorted({path.parent for path in reports.rglob("metrics.json") if path.parent.name == run})
     runs = [path for path in runs if set(paper) <= set(path.parts)]
     if len(runs) > 1:
-        raise UserError(f"'{name}' is the name of {' and of '.join(map(str, runs))}: name the folder")
+        full = " or ".join(f"{path.parts[-3]}/{run}" for path in runs)
+        raise UserError(f"'{name}' is the name of {' and of '.join(map(str, runs))}: name its paper, {full}")
     return _of_folder(name, runs[0]) if runs else _of_revision(name, reports)
 
 
