@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Analysis:
     """A figure or table of a paper, for any number of runs on one subset.
 
-    stem: of the files' names. title, caption: on the page; the caption has units and what the paper leaves open.
-    measure: makes rows from runs, with a column `run` if a row is about one run. draw: makes a figure from rows.
-    needs: `checkpoint`, or `results` if the files in git are enough.
+    stem begins the names of its files. title and caption stand on the page; the caption names units, and what the paper
+    leaves open. measure makes rows from runs, with a column `run` if a row is about one run. draw makes a figure of
+    rows. needs is `checkpoint`, or `results` if the files in git are enough.
     """
 
     stem: str
@@ -36,7 +36,10 @@ class Analysis:
 
 
 def by_run(measure: Callable[[Run], pd.DataFrame | None]) -> Callable[[Sequence[Run]], pd.DataFrame]:
-    """A `measure` that measures each run by itself and adds a column `run`. None: the analysis is not about the run."""
+    """Make a `measure` of one that measures a single run; it adds the column `run`.
+
+    measure: returns None for a run that the analysis is not about.
+    """
 
     def of_all(runs: Sequence[Run]) -> pd.DataFrame:
         frames = [(run.name, measure(run)) for run in runs]

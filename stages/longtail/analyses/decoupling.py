@@ -146,9 +146,9 @@ def draw_tau_curve(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def sampling(runs: Sequence[Run]) -> pd.DataFrame:
-    """Figure 3: probability p_j of drawing class j (Eq. 1, 2), of the runs' subset.
+    """Figure 3: the probability p_j of drawing class j (Eq. 1 and 2) from the subset of the runs.
 
-    The progressive sampler at five points of its way from instance- to class-balanced.
+    The progressive sampler has five curves, from instance-balanced at the start to class-balanced at the end.
     """
     classes = runs[0].classes[["rank", "class", "count"]]
     counts = classes["count"].to_numpy()
@@ -206,7 +206,7 @@ ANALYSES = (
     Analysis(
         "figure3_sampling",
         "Figure 3: sampling weights",
-        "Probability that a draw is of the class, by the samplers of Eq. 1 and 2; t of T epochs are done.",
+        "Probability that a sampler draws an image of the class (Eq. 1 and 2). The progressive one is at epoch t of T.",
         sampling,
         draw_sampling,
         size=(8, 3.6),

@@ -22,15 +22,15 @@ from stages.longtail.training import losses
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHANNELS = 64  # shown of wider networks; ResNet-32 has so many
-PART = 500  # images at once
+CHANNELS = 64  # of a wider network only these are shown; ResNet-32 has 64
+PART = 500  # images that go through the network together
 SMALLEST = 1e-6  # share of a singular value: what is below comes from rounding in fp32, and is not drawn
 
 
 def channel_correlation(features: Tensor) -> np.ndarray:
-    """Pearson's correlation of every two channels, Eq. 16: float64 (channels, channels), from features (n, channels).
+    """Pearson's correlation of every two channels (Eq. 16), float64 (channels, channels). features: (n, channels).
 
-    A channel that does not vary is correlated with none: 0, on the diagonal 1.
+    A channel that does not vary has a correlation of 0 with all others, and of 1 with itself.
     """
     centred = features.double() - features.double().mean(0)
     length = centred.norm(dim=0)
@@ -39,7 +39,7 @@ def channel_correlation(features: Tensor) -> np.ndarray:
 
 
 def correlations(run: Run) -> pd.DataFrame:
-    """Figure 2: of the head's inputs on the training images; the first seed, the first 64 channels."""
+    """Figure 2: correlations of the head's inputs on the training images, of the first seed and 64 channels."""
     features, _ = run.features(next(iter(run.states)), "train")
     matrix = pd.DataFrame(channel_correlation(features)[:CHANNELS, :CHANNELS].round(3))
     matrix.insert(0, "channel", matrix.index)
@@ -52,30 +52,41 @@ def draw_correlations(frame: pd.DataFrame, figure: Figure) -> None:
     for (run, mine), axes in zip(frame.groupby("run", sort=False), panels, strict=True):
         matrix = mine.drop(columns=["run", "channel"]).to_numpy()[:, : len(mine)]
         others = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
-        # One path a pixel would be a megabyte: svg embeds the matrix as an image.
+        # A path for each pixel would take a megabyte, so the svg holds the matrix as an image.
         drawn = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="none")
         axes.set(title=f"{names[str(run)]}, mean absolute value {others.mean():.2f}", xlabel="channel")
     figure.colorbar(drawn, ax=panels.tolist(), label="correlation")
 
 
 def training_logits(run: Run, logits: Tensor, labels: Tensor) -> Tensor:
-    """The logits as the loss of training adjusts them: for LDAM Eq. 11."""
+    """The logits as the training loss adjusts them; for LDAM see the paper's Eq. 11.
+
+    Args:
+        run: whose loss.
+        logits: of the head, float32 (n, classes).
+        labels: int64 (n,).
+
+    Returns:
+        Adjusted logits, float32 (n, classes).
+    """
     loss = run.classifier.loss if isinstance(run.classifier, Continue) else None
     counts = run.classes.sort_values("class")["count"].to_numpy()
     return losses.adjustment(loss or run.representation.loss, counts, logits.device)(logits, labels)
 
 
 def class_gradients(weight: Tensor, by_class: list[Tensor]) -> dict[str, np.ndarray]:
-    """Norms of each class's gradient and of its two parts, Eq. 6, float64 (classes,).
+    """Norms of the gradient for each class's weights, and of its positive and negative part (Eq. 6).
+
+    The positive part comes from the class's own images, the negative part from those of all other classes.
 
     Args:
-        weight: of the head (classes, features); its class's own images give row k the positive part.
-        by_class: for each class, the gradient of the summed loss of its images over all n images (classes, features).
+        weight: of the head, (classes, features).
+        by_class: of `head_gradients`: for each class, what its images contribute to the gradient (classes, features).
 
     Returns:
-        gradient_norm, positive_norm and negative_norm.
+        gradient_norm, positive_norm and negative_norm, each float64 (classes,).
     """
-    every = torch.stack(by_class).double()  # (of images of a class, row, features)
+    every = torch.stack(by_class).double()  # (class of the images, class of the weights, features)
     numbers = torch.arange(len(weight))
     own, total = every[numbers, numbers], every.sum(0)
     parts = {"gradient_norm": total, "positive_norm": own, "negative_norm": total - own}
@@ -83,7 +94,17 @@ def class_gradients(weight: Tensor, by_class: list[Tensor]) -> dict[str, np.ndar
 
 
 def head_gradients(run: Run, head: nn.Linear | heads.CosineHead, features: Tensor, labels: Tensor) -> list[Tensor]:
-    """For each class, the gradient of its images' summed cross-entropy over n, the number of all: (classes, d)."""
+    """For each class, what its images contribute to the gradient of the mean cross-entropy for the head's weights.
+
+    Args:
+        run: whose loss adjusts the logits.
+        head: of its network.
+        features: inputs of the head for all n training images, float32 (n, features).
+        labels: int64 (n,).
+
+    Returns:
+        One float32 (classes, features) per class; together they add up to the gradient.
+    """
     weight = head.weight.detach().clone().requires_grad_(True)
     result = []
     for number in range(len(weight)):
@@ -98,15 +119,27 @@ def head_gradients(run: Run, head: nn.Linear | heads.CosineHead, features: Tenso
 
 
 def true_positives(run: Run, logits: Tensor, labels: Tensor) -> np.ndarray:
-    """Mean probability p_ik of the true class over the images of each class, float64 (classes,), 0 to 1."""
+    """The probability p_ik of the true class, averaged over the images of each class.
+
+    Args:
+        run: whose loss adjusts the logits.
+        logits: of the head, float32 (n, classes).
+        labels: int64 (n,).
+
+    Returns:
+        float64 (classes,), from 0 to 1.
+    """
     shares = F.softmax(training_logits(run, logits, labels).double(), 1).gather(1, labels[:, None])[:, 0]
     sums = torch.zeros(logits.shape[1], dtype=torch.float64, device=logits.device).index_add_(0, labels, shares)
     return (sums / torch.bincount(labels, minlength=logits.shape[1])).cpu().numpy()
 
 
 def classifier_learning(run: Run) -> pd.DataFrame | None:
-    """Figure 3, at the end of training, mean over seeds: p of the true class on training and on test images, norms of
-    the gradient of the mean cross-entropy over the training images, and of the weights. Heads trained to the end."""
+    """Figure 3: by class, at the end of training, mean over seeds. None where the head was not trained to the end.
+
+    The columns are the mean probability of the true class on the training and on the test images, the norms of the
+    gradient of the mean cross-entropy over the training images, and the norm of the weights.
+    """
     if not isinstance(run.classifier, Continue):
         return None
     seeds = []
@@ -149,7 +182,11 @@ def draw_gradient_curve(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def layers(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What each layer gives for images (b, channels, side, side): its name in Figure 7, and values (b, c, ...)."""
+    """The outputs of each layer. x: images (b, channels, side, side).
+
+    Yields:
+        The layer's name in Figure 7, and its values (b, channels, ...).
+    """
     first = 1 if network.architecture["backbone"] == "resnet12" else 0  # it has no convolution before its blocks
     for number, group in enumerate(network.groups, start=first):
         x = group(x)
@@ -162,7 +199,7 @@ def layers(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 class Covariance:
-    """Of channels, over images and positions, gathered part by part in float64."""
+    """The covariance of channels over images and positions, summed up part by part in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -184,8 +221,11 @@ class Covariance:
 
 
 def singular_values(run: Run) -> pd.DataFrame | None:
-    """Figures 7 and 11: singular values of the covariance of each layer's channels over the training images, not
-    augmented, and all positions; mean over seeds. Networks of two branches have no such layers."""
+    """Figures 7 and 11: singular values of the covariance of each layer's channels, mean over seeds.
+
+    It is taken over all positions of the training images, which are not augmented. None for a network of two branches,
+    which has no such layers.
+    """
     parts = []
     for seed in run.states:
         model, images = run.network(seed), run.images("train")

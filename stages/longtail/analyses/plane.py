@@ -43,7 +43,7 @@ def positions(run: Run) -> pd.DataFrame | None:
 
 
 def draw_positions(frame: pd.DataFrame, figure: Figure) -> None:
-    """Draw one column per epoch and one row per run and division. Lines part the classes, arrows are their weights."""
+    """Draw one column per epoch and one row per run and division. Lines separate the classes, arrows are weights."""
     names, epochs = drawing.labels(frame), sorted(frame.epoch.unique())
     runs = list(dict.fromkeys(frame.run))
     panels = figure.subplots(len(runs) * len(DIVISIONS), len(epochs), squeeze=False)
@@ -64,7 +64,7 @@ def draw_positions(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def _panel(axes: Any, points: pd.DataFrame, head: pd.DataFrame, reach: float) -> None:
-    """reach: of both axes, to either side of 0."""
+    """Draw one panel. reach: how far both axes go on either side of 0."""
     for (number, name, count), mine in points.groupby(["class", "name", "count"]):
         label = f"{name} ({count})"
         axes.scatter(
@@ -81,12 +81,15 @@ def _panel(axes: Any, points: pd.DataFrame, head: pd.DataFrame, reach: float) ->
 
 
 def boundaries(weights: np.ndarray, bias: np.ndarray, reach: float) -> list[np.ndarray]:
-    """Where two classes are ahead of all others and level: for each such two, points (n, 2) along the line.
+    """The lines on which two classes have equal logits, larger than those of all other classes.
 
     Args:
         weights: of the classes, (classes, 2).
-        bias: theirs, (classes,).
-        reach: the lines lie within a circle of this radius times the square root of 2 around the origin.
+        bias: of the classes, (classes,).
+        reach: of both coordinates of the points, on either side of 0.
+
+    Returns:
+        For each two classes with such a line, points (n, 2) along it.
     """
     lines = []
     for one in range(len(bias)):

@@ -65,8 +65,11 @@ def draw_deviations(frame: pd.DataFrame, figure: Figure) -> None:
 
 
 def progress(run: Run) -> pd.DataFrame | None:
-    """Figures 1 and 3: training accuracy of each class after each epoch, percent, and the ratio of training images
-    classified into the class to those that it has; mean over seeds."""
+    """Figures 1 and 3: two quantities of each class after each epoch, mean over seeds.
+
+    They are its training accuracy in percent, and the number of training images that are classified into the class over
+    the number that it has.
+    """
     frame = training_curves.curves(run, "accuracy", "classified")
     return None if frame is None else frame.assign(accuracy=100 * frame.accuracy)
 

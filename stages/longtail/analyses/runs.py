@@ -37,9 +37,11 @@ def compute() -> Compute:
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe that was run. name: as tables and files have it; subset: such as cifar10-exp-100.
+    """A recipe that was run.
 
-    results: the folder of metrics.json, per_class.csv and history.csv; checkpoint: of the final networks.
+    name: as in tables and file names. subset: such as cifar10-exp-100. results: the folder with metrics.json,
+    per_class.csv and history.csv. checkpoint: the file of the final networks. raw and splits: the folders of the images
+    and of the subset.
     """
 
     name: str
@@ -124,7 +126,11 @@ def recorded(paper: str, papers: Path, names: Iterable[str] = ()) -> list[Run]:
     Args:
         paper: such as switching.
         papers: the papers' folder.
-        names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for another paper's run; none: all.
+        names: such as cifar10-exp-100-joint, or procrustean/cifar10-exp-100-joint for another paper's run. Without
+            any, all runs of the paper.
+
+    Raises:
+        UserError: a paper does not exist, or has no recorded run of this name.
     """
     chosen = list(names)
     if not chosen:
@@ -144,7 +150,7 @@ def _recorded(paper: str, papers: Path) -> list[str]:
     """The runs in the paper's params.yaml that have results."""
     path = papers / paper / "params.yaml"
     if not path.is_file():
-        raise UserError(f"{path} does not exist: {paper} is no paper here")
+        raise UserError(f"{path} does not exist, so {paper} is not a paper of this project")
     content = yaml_files.read(path)
     names = [name for kind in cells.KINDS["data/classifier"] for name in content.get(kind) or {}]
     return [name for name in names if (papers / paper / "metrics" / name / "metrics.json").is_file()]
@@ -164,7 +170,13 @@ def _read(paper: str, name: str, prefix: str, papers: Path) -> Run:
 
 
 def experiment(params: Experiment, reports: Path, data: Path) -> Run:
-    """The current experiment of the main pipeline, named by its method."""
+    """The current experiment of the main pipeline, named by its data set, split and method.
+
+    Args:
+        params: of the experiment.
+        reports: the folder of its results.
+        data: the folder that has raw/, splits/ and classifier/.
+    """
     split = params.split
     subset = params.dataset.name + ("" if split.profile == "none" else f"-{split.profile}-{split.ratio:g}")
     checkpoint = data / "classifier" / "checkpoint.pt"

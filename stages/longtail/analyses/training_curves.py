@@ -15,7 +15,7 @@ from stages.longtail.analyses.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CLASSES = 10  # a csv has at most so many classes, spread from the largest to the smallest
+CLASSES = 10  # of more classes than this, a csv has ten, from the largest to the smallest
 
 
 def curves(run: Run, *quantities: str) -> pd.DataFrame | None:

@@ -14,12 +14,12 @@ from stages.longtail.evaluation import intervals
 from stages.longtail.evaluation.rounding import text
 from stages.longtail.prediction.accuracy import by_group
 
-MOVED = 5  # how many of the classes that gained, and lost, most are listed
+MOVED = 5  # how many classes are listed that gained most, and how many that lost most
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison, in percent and points; differences are b - a.
+    """What a comparison found, in percent and in points; differences are b - a.
 
     groups: one row per group, with the columns group, classes (how many), a, b, difference, low and high; seeds_low and
         seeds_high if both results have two seeds or more.

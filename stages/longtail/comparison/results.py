@@ -38,10 +38,10 @@ def find(name: str, reports: Path) -> Result:
     """Find a result by name.
 
     Args:
-        name: the first of these that fits: `workspace`, which is the folder `reports`; a folder with predictions.npz
-            and per_class.csv; a paper's run, such as cifar10-exp-100-joint or procrustean/cifar10-exp-100-joint; a DVC
-            experiment or git revision, whose `reports` is read.
-        reports: folder of the current experiment; the papers' runs are below it.
+        name: one of these, looked for in this order: `workspace`, which is the folder `reports`; a folder with
+            predictions.npz and per_class.csv; a paper's run, such as cifar10-exp-100-joint or
+            procrustean/cifar10-exp-100-joint; a DVC experiment or git revision, whose `reports` is read.
+        reports: the folder of the current experiment, which also has the papers' runs.
 
     Raises:
         UserError: nothing has this name, several runs have it, or the predictions are missing.

@@ -15,12 +15,15 @@ BINS = 15
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, shots: Sequence[str]) -> dict[str, float]:
-    """Mean over the images of each group of -log softmax of the true class, in nats.
+    """The mean of -log softmax of the true class over the images of each group, in nats.
 
     Args:
-        logits: float16 (n, classes), whose softmax the network was trained by: those of LDAM times its scale.
+        logits: float16 (n, classes), as softmax takes them: LDAM's cosines are multiplied by its scale.
         labels: int64 (n,).
         shots: many, medium or few, of each class.
+
+    Returns:
+        By group; a group without images is left out.
     """
     each = F.cross_entropy(torch.from_numpy(logits).float(), torch.from_numpy(labels), reduction="none")
     return {group: float(each[rows].mean()) for group, rows in _members(labels, shots).items()}
@@ -34,11 +37,14 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray, shots: Sequence[st
 
     Args:
         logits, labels, shots: see `negative_log_likelihood`.
+
+    Returns:
+        By group; a group without images is left out.
     """
     confidence = torch.from_numpy(logits).float().softmax(1).amax(1)
     correct = torch.from_numpy((logits.argmax(1) == labels).astype(np.int64))
     return {
-        # From confidences and hits the binary error is the multi-class one, without a matrix of probabilities.
+        # Of confidences and hits the binary error is the multi-class one, and needs no matrix of probabilities.
         group: float(binary_calibration_error(confidence[rows], correct[rows], n_bins=BINS))
         for group, rows in _members(labels, shots).items()
     }

@@ -21,15 +21,17 @@ from stages.longtail.prediction.accuracy import by_group, per_class
 def metrics(
     tested: Outputs, matrices: Sequence[np.ndarray], history: pd.DataFrame, classes: pd.DataFrame, probabilities: bool
 ) -> dict[str, Any]:
-    """All numbers of metrics_more.json: for the last epoch, the mean over seeds, rounded.
+    """All numbers of metrics_more.json: of the last epoch, averaged over seeds and rounded.
 
     Args:
         tested: the outputs of every seed.
         matrices: one confusion matrix per seed.
         history: history.csv, its columns turned into numbers.
         classes: see subsets.read_classes.
-        probabilities: False if the softmax of the logits means nothing, as for distances to class means. The numbers
-            that need it are then None.
+        probabilities: False if the softmax of the logits means nothing, as for distances to class means.
+
+    Returns:
+        By name, nested as in the file. Without probabilities, the numbers that need them are None.
     """
     shots, labels = classes["shot"].tolist(), tested.labels
     found = intervals.of_run(tested.predicted, labels, shots)
@@ -55,7 +57,10 @@ def metrics(
 
 
 def of_classes(matrix: np.ndarray) -> dict[str, float]:
-    """The lowest class accuracy, the classes' geometric and harmonic mean, and the accuracy of all images; percent."""
+    """Percent: the lowest accuracy of a class, the classes' geometric and harmonic mean, and the share of all images.
+
+    matrix: a confusion matrix, int64 (classes, classes); its rows are true classes.
+    """
     accuracies = per_class(matrix)
     return {
         "worst_class": float(accuracies.min()),
@@ -70,7 +75,7 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray, classes: int) -> float:
 
     Args:
         predicted, labels: int64 (n,).
-        classes: number of classes.
+        classes: how many there are.
     """
     score = multiclass_f1_score(torch.from_numpy(predicted), torch.from_numpy(labels), classes, average="macro")
     return 100 * float(score)

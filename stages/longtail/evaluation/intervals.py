@@ -54,7 +54,7 @@ def of_accuracies(
         shots, seed: see `of_run`.
 
     Returns:
-        By group; none if an accuracy is no whole number of its class's images, so that the sizes are of another set.
+        By group. Empty if an accuracy does not come from a whole number of images: then the sizes are of another set.
     """
     right = np.asarray(accuracies) * np.asarray(sizes) / 100
     if np.abs(right - right.round()).max() > 0.01:  # percentages are kept with four decimals
@@ -72,6 +72,9 @@ def of_difference(
     Args:
         first, second: predicted classes, int64 (seeds, n); the numbers of seeds may differ.
         labels, shots, seed: see `of_run`.
+
+    Returns:
+        By group, in points of accuracy; a group without classes is left out.
     """
     difference = (first == labels).mean(0) - (second == labels).mean(0)
     return _bootstrap(100 * difference, labels, shots, seed)
@@ -80,12 +83,28 @@ def of_difference(
 def of_class_differences(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0
 ) -> list[Interval]:
-    """As `of_difference`, class by class. classes: how many there are."""
+    """As `of_difference`, class by class.
+
+    Args:
+        first, second, labels, seed: see `of_difference`.
+        classes: how many there are.
+
+    Returns:
+        One interval per class, in the order of the labels.
+    """
     return _of_classes(100 * ((first == labels).mean(0) - (second == labels).mean(0)), labels, classes, seed)
 
 
 def of_classes(predicted: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> list[Interval]:
-    """As `of_run`, class by class. classes: how many there are."""
+    """As `of_run`, class by class.
+
+    Args:
+        predicted, labels, seed: see `of_run`.
+        classes: how many there are.
+
+    Returns:
+        One interval per class, in the order of the labels.
+    """
     return _of_classes(100 * (predicted == labels).mean(0), labels, classes, seed)
 
 
@@ -127,9 +146,15 @@ def _bootstrap(values: np.ndarray, labels: np.ndarray, shots: Sequence[str], see
 def _resample(values: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The classes' means (classes,), and those of resamples of their images (classes, RESAMPLES).
 
-    The images have few different values: with s seeds at most s + 1, or 2s + 1 differences. So a resample does not draw
-    images but how often each value occurs, from the multinomial distribution. That is exactly its distribution among
-    images drawn with replacement, and takes a hundredth of the time.
+    The images have few different values: with s seeds at most s + 1, and their differences at most 2s + 1. So instead
+    of drawing images, a resample draws how often each value occurs, from the multinomial distribution. Among images
+    drawn with replacement the values have exactly this distribution, and it takes a hundredth of the time.
+
+    Args:
+        values: one number per image, float64 (n,).
+        labels: int64 (n,).
+        classes: how many there are.
+        seed: of the draws.
     """
     random = np.random.default_rng(seed)
     means, resampled = np.empty(classes), np.empty((classes, RESAMPLES))

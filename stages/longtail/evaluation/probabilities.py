@@ -1,4 +1,4 @@
-"""How a head's outputs become probabilities, if they do."""
+"""How a head's outputs become probabilities, and whether they do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from stages.longtail.recipe.representation import LDAM, Representation
 
 
 def scale(params: Params, architecture: Architecture) -> float:
-    """The factor by which the training loss multiplied the head's outputs: LDAM's scale for its cosines, else 1."""
+    """The factor by which the training loss multiplied the head's outputs: LDAM's scale for its cosines, else 1.
+
+    Raises UserError if the head has cosines and the recipe has no LDAM.
+    """
     classifier: Classifier = params.section("classifier", Classifier)
     representation: Representation = params.section("representation", Representation)
     losses = [getattr(classifier, "loss", None), representation.loss]
@@ -23,5 +26,5 @@ def scale(params: Params, architecture: Architecture) -> float:
 
 
 def meant(architecture: Architecture) -> bool:
-    """Whether a softmax of the outputs means something: not for distances to class means, which no loss trained."""
+    """Whether the softmax of the outputs means something. Distances to class means were never trained by a loss."""
     return not architecture["head"].startswith("ncm")

@@ -17,7 +17,16 @@ def rounded(value: float, digits: int) -> float:
 
 
 def text(value: float, digits: int, sign: bool = False) -> str:
-    """`rounded` as text with `digits` decimals. sign: write + before positive numbers. Zero has no minus."""
+    """`rounded` as text.
+
+    Args:
+        value: the number.
+        digits: how many decimals the text has.
+        sign: write + before numbers that are not negative.
+
+    Returns:
+        The text; zero has no minus.
+    """
     number = Decimal(f"{value:.9f}")
     if number.is_finite():
         number = number.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)

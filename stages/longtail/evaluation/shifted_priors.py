@@ -1,6 +1,6 @@
 """Accuracy under a test prior that is not uniform (Hong et al. 2021, section 5.1).
 
-No test image is dropped or repeated. The classes' accuracies are averaged with the shifted prior as weights.
+Test images are neither dropped nor repeated: the classes' accuracies are averaged with the shifted prior as weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ def prior(counts: np.ndarray, direction: str, ratio: float) -> np.ndarray:
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, share: np.ndarray) -> float:
-    """Top-1 accuracy in percent under the prior `share` (classes,). predicted, labels: int64 (n,)."""
+    """Top-1 accuracy under a prior.
+
+    Args:
+        predicted, labels: int64 (n,).
+        share: the prior, float64 (classes,).
+
+    Returns:
+        Percent.
+    """
     sizes = np.bincount(labels, minlength=len(share))
     hits = np.bincount(labels[predicted == labels], minlength=len(share))
     return float(100 * (share * hits / sizes).sum())
@@ -57,9 +65,9 @@ def accuracies(
         probabilities: False if the softmax of the logits means nothing; the adjusted accuracies are then None.
 
     Returns:
-        For each prior, under names such as forward_50, three accuracies. `plain`: without adjustment. `from_training`
-        and `from_balanced`: with the logits adjusted to the known prior, as if they contained the prior of the training
-        set, or a uniform one. The first fits plain cross-entropy, the second a classifier that was balanced.
+        For each prior, under names such as forward_50, three accuracies. `plain` is without adjustment. For the other
+        two the logits are adjusted to the known prior: `from_training` assumes that they contain the prior of the
+        training set, as after plain cross-entropy, `from_balanced` a uniform one, as of a balanced classifier.
     """
     assumed = {"from_training": counts / counts.sum(), "from_balanced": np.full(len(counts), 1 / len(counts))}
     result: dict[str, dict[str, float | None]] = {}

@@ -24,8 +24,8 @@ def metrics(matrices: Sequence[np.ndarray], history: pd.DataFrame, shots: Sequen
     Returns:
         `acc`: of the last epoch, which is the result. `best`: of the epoch with the best test accuracy. It is chosen by
         looking at the test set, as much published code does, and is never the result. `selected`: of the epoch chosen
-        on held-out training images, if there are any. `std`, `best_std` and `selected_std`: standard deviations of the
-        sample over seeds, with two seeds or more. `seeds`: how many.
+        on held-out training images, if there are any. `std`, `best_std` and `selected_std`: their standard deviations
+        over seeds (of a sample), with two seeds or more. `seeds`: how many.
     """
     seeds = [rows for _, rows in history.groupby("seed", sort=False)]
     last = [by_group(accuracy_per_class(matrix), shots) for matrix in matrices]
@@ -66,8 +66,11 @@ def _highest(rows: pd.DataFrame, column: str) -> float:
 
 
 def _own(rows: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of the method itself. If its head was made after the representation, only that head's: with the
-    representation's own head the network is another method."""
+    """The epochs of the method itself.
+
+    If a head was made after the representation, these are only the epochs of that head: with the head that the
+    representation was trained with, the network is another method.
+    """
     heads = rows[rows.part == "head"]
     return rows if heads.empty else heads
 
@@ -88,6 +91,10 @@ def last_epochs(history: pd.DataFrame, count: int = 10) -> dict[str, float] | No
 
 
 def per_class(matrices: Sequence[np.ndarray], classes: pd.DataFrame) -> pd.DataFrame:
+    """The table per_class.csv: `classes` with rank, accuracy (percent) and, with two seeds or more, std over seeds.
+
+    Rank 1 is the class with the most training images. matrices: one confusion matrix per seed.
+    """
     accuracies = np.stack([accuracy_per_class(matrix) for matrix in matrices])
     table = classes.assign(accuracy=accuracies.mean(0))
     if len(matrices) > 1:
@@ -103,7 +110,7 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     Args:
         logits: (n, classes); a tie counts for the label.
         labels: int64 (n,).
-        k: how many.
+        k: how many of the largest logits count.
     """
     larger = (logits > np.take_along_axis(logits, labels[:, None], 1)).sum(1)
     sizes = np.bincount(labels)
@@ -112,14 +119,15 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
 
 
 def shots(metrics: dict[str, Any]) -> pd.DataFrame:
+    """The table shots.csv: each group that has classes, and its accuracy in percent. metrics: of `metrics`."""
     values = {group: metrics["acc"][group] for group in GROUPS if group in metrics["acc"]}
     return pd.DataFrame({"group": values.keys(), "accuracy": values.values()})
 
 
 def confusion(matrix: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """One row per test image, as DVC's confusion template needs it.
+    """The table confusion.csv: one row per test image, as DVC's confusion template needs it.
 
-    matrix: int64 (classes, classes); its rows are true classes.
+    matrix: int64 (classes, classes); its rows are true classes. names: of the classes.
     """
     actual, predicted = np.divmod(np.repeat(np.arange(matrix.size), matrix.ravel()), len(names))
     return pd.DataFrame({"actual": [names[i] for i in actual], "predicted": [names[i] for i in predicted]})

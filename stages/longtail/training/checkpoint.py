@@ -1,4 +1,4 @@
-"""Checkpoints: the files that stages hand on, and the scratch copies from which an interrupted stage goes on."""
+"""Checkpoints: the files that one stage leaves for the next, and scratch copies from which interrupted stages go on."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SCRATCH = Path(os.environ.get("LONGTAIL_SCRATCH") or ".scratch")
 
 
 def save(path: Path, content: State) -> None:
-    """Write tensors and plain values: the same bytes for the same content, whatever objects hold it.
+    """Write tensors and plain values. The same content gives the same bytes, whatever objects hold it.
 
-    Serialised in memory first, so that a full disk is an ordinary OSError.
+    It is serialised in memory first, so that a full disk raises an ordinary OSError.
     """
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
@@ -39,7 +39,7 @@ def save(path: Path, content: State) -> None:
 
 
 def _canonical(value: Any) -> Any:
-    """A copy in which equal strings are one object and tensors are compact: pickle writes shared objects only once."""
+    """A copy in which equal strings are one object and tensors are contiguous, since pickle writes an object once."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if isinstance(value, dict):
@@ -50,8 +50,8 @@ def _canonical(value: Any) -> Any:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without ever unpickling code. Raises UserError if it is cut short or no checkpoint."""
-    content = io.BytesIO(path.read_bytes())  # read here: torch, too, raises OSError where a file is damaged
+    """Read a checkpoint without unpickling code. Raises UserError if the file is cut short or not a checkpoint."""
+    content = io.BytesIO(path.read_bytes())  # read here, because torch raises OSError for damaged files as well
     try:
         with ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"):
             return torch.load(content, map_location="cpu", weights_only=True)
@@ -62,7 +62,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """The states of these seeds from the checkpoint that a stage handed on."""
+    """The states of these seeds from a stage's checkpoint. Raises UserError if it is none, or a seed is missing."""
     content = load(path)
     if not isinstance(content, dict) or not isinstance(states := content.get("seeds"), dict):
         raise UserError(f"{path} is no checkpoint of a stage: delete it and run again the stage that makes it")
@@ -73,11 +73,13 @@ def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
 
 
 def recipe_key(recipe: dict[str, Any], **runtime: Any) -> str:
-    """The name of the folder of .scratch/ for all that decides the weights to the last bit.
+    """The name of a folder in .scratch/. It differs as soon as anything could change a bit of the weights.
 
     Args:
-        recipe: parameters and data, plain values; hashed with the code that trains and the libraries that draw.
-        runtime: how it is computed; readable in the name, so that the same recipe, computed otherwise, can be found.
+        recipe: parameters and data, plain values. They are hashed, with the training code and the versions of torch and
+            NumPy, which draw random numbers.
+        runtime: how it is computed. These values can be read in the name, so that the same recipe computed in another
+            way can be found.
     """
     parts = {
         **recipe,
@@ -89,19 +91,25 @@ def recipe_key(recipe: dict[str, Any], **runtime: Any) -> str:
 
 
 class Scratch:
-    """The checkpoints of one seed of one recipe: the last finished epoch of each stage that trains it now, and every
-    epoch at which one ended.
+    """The checkpoints of one seed of one recipe.
 
-    Other recipes have other keys, hence other folders. Stages of one recipe that train at the same time, such as the
-    representations of two methods that branch at different epochs, may go on from each other's checkpoints. Each has
-    a folder for its own, and removes no others. Nothing here is needed for a result: deleting .scratch/ only costs the
-    time to train again.
+    There is one of the last finished epoch of each stage that trains it now, and one of every epoch at which a stage
+    ended. Other recipes have other keys, and so other folders. Stages of one recipe that train at the same time, such
+    as the representations of two methods that branch at different epochs, may go on from each other's checkpoints.
+    Each stage writes to a folder of its own, and deletes only what is there. No result needs these files: whoever
+    deletes .scratch/ only loses the time to train again.
     """
 
-    EVERY = 1.0  # seconds: of epochs that take less not all are written, as that would take as long as they do
+    EVERY = 1.0  # seconds between two writings: to write each epoch shorter than this would take as long as training
 
     def __init__(self, key: str, seed: int, out: Path):
-        """out: the folder that the stage writes, by which it finds its own checkpoints again."""
+        """Name the folders.
+
+        Args:
+            key: of `recipe_key`.
+            seed: of the training.
+            out: the folder that the stage writes; by it the stage finds its own checkpoints again.
+        """
         self.key, self.folder = key, SCRATCH / key / f"seed-{seed}"
         self.own = self.folder / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
         self.pending: tuple[dict[str, Any], bool] | None = None
@@ -110,7 +118,7 @@ class Scratch:
         self.first, self.began, self.facts = 0, time.perf_counter(), dict[str, Any]()
 
     def latest(self, limit: int) -> dict[str, Any] | None:
-        """The newest checkpoint of an epoch not after `limit`."""
+        """The state of the newest checkpoint up to the epoch `limit`; None if there is none."""
         while True:
             kept = _epochs(self.folder, limit)
             if not kept:
@@ -123,8 +131,14 @@ class Scratch:
             return content["state"]
 
     def elsewhere(self, limit: int) -> tuple[int, Path, dict[str, str]] | None:
-        """The newest epoch of the same recipe and seed, computed otherwise: its number, where it lies, and the values
-        of `runtime` under which it would be gone on from; None if there is none."""
+        """The newest epoch of the same recipe and seed that was computed with another `runtime`.
+
+        limit: the last epoch that counts.
+
+        Returns:
+            The epoch, the folder of its checkpoint, and the values of `runtime` with which a stage goes on from it.
+            None if there is no such epoch.
+        """
         recipe, *mine = self.key.split(",")
         found = []
         for folder in SCRATCH.glob(f"*/{self.folder.name}"):
@@ -135,16 +149,20 @@ class Scratch:
         return max(found, key=lambda one: (one[0], str(one[1])), default=None)
 
     def begin(self, first: int, facts: dict[str, Any]) -> None:
-        """Note `facts` about the process that trains the epochs after `first`, for `notes`.
+        """Keep `facts` about the process that trains the epochs after `first`, for `notes`.
 
-        The stage's folder is made, so that one that cannot be made is an error before training, not after an epoch.
+        This also makes the stage's folder, so that a folder that cannot be made is an error before training, not after
+        an epoch.
         """
         self.first, self.began, self.facts = first, time.perf_counter(), facts
         with _told_of_scratch():
             self.own.mkdir(parents=True, exist_ok=True)
 
     def keep(self, state: dict[str, Any], stage_ends: bool) -> None:
-        """Keep `state` of state["epoch"]: written now if EVERY seconds have passed, else by the next one or `close`."""
+        """Keep a state: write it now if EVERY seconds have passed, else leave that to the next call or to `close`.
+
+        state: of the epoch state["epoch"]. stage_ends: whether this is the stage's last epoch; it is written now.
+        """
         self.pending = state, stage_ends
         if stage_ends or time.perf_counter() - self.written >= self.EVERY:
             self.close()
@@ -152,18 +170,18 @@ class Scratch:
             self.pending = copy.deepcopy(state), stage_ends  # training goes on with what `state` holds
 
     def close(self) -> None:
-        """Write what is kept in memory alone: to be called however a training ends."""
+        """Write what so far is only in memory. To be called whenever a training ends, also by an error."""
         if self.pending:
             try:
                 with _told_of_scratch():
                     self._write(*self.pending)
             except Exception:
-                self.pending = None  # a full disk is not tried again; an interrupted write is
+                self.pending = None  # a full disk is not tried again, but an interrupted write is
                 raise
             self.pending, self.written = None, time.perf_counter()
 
     def _write(self, state: dict[str, Any], stage_ends: bool) -> None:
-        """Write a checkpoint, then delete the stage's previous one, unless a stage ended there."""
+        """Write a checkpoint and then delete the stage's previous one, unless a stage ended at that epoch."""
         seconds = round(time.perf_counter() - self.began, 1)
         now = {"epochs": [self.first + 1, state["epoch"]], "seconds": seconds, **self.facts}
         path = (self.folder if stage_ends else self.own) / f"epoch-{state['epoch']}.pt"
@@ -172,16 +190,16 @@ class Scratch:
             if before != path:
                 before.unlink(missing_ok=True)
         if stage_ends:
-            with suppress(OSError):  # not there, or with a partial file of a process that was killed
+            with suppress(OSError):  # it does not exist, or holds the partial file of a process that was killed
                 self.own.rmdir()
 
     def notes(self, after: int, last: int) -> list[dict[str, Any]]:
-        """Facts about the processes that trained the epochs after `after` up to `last`, one entry per process."""
+        """The facts about each process that trained some of the epochs after `after`, up to `last`."""
         return [part for part in self.parts if after < part["epochs"][0] and part["epochs"][1] <= last]
 
 
 def _epochs(folder: Path, limit: int) -> dict[int, Path]:
-    """The checkpoints in a folder, and in those of stages that train, of epochs not after `limit`."""
+    """The checkpoints up to the epoch `limit`, by epoch, in a folder and in the folders of stages below it."""
     paths = [*folder.glob("*/epoch-*.pt"), *folder.glob("epoch-*.pt")]
     kept = {int(path.stem.removeprefix("epoch-")): path for path in paths}
     return {epoch: path for epoch, path in kept.items() if epoch <= limit}
@@ -189,7 +207,7 @@ def _epochs(folder: Path, limit: int) -> dict[int, Path]:
 
 @contextmanager
 def _told_of_scratch() -> Iterator[None]:
-    """What fails in the scratch folder need not lie there."""
+    """Tell whoever sees an OSError from the scratch folder that it can be another folder."""
     try:
         yield
     except OSError as error:

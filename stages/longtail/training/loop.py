@@ -1,7 +1,8 @@
 """The training of one seed: `Training` owns all that changes while it trains, and reads from top to bottom.
 
-Nothing in an epoch asks the device for a value (but for whitening's eigenvalues, on CUDA), and every draw comes from
-(seed, epoch), so that a run that was stopped and resumed, or handed from one stage to the next, is the same run.
+Within an epoch the host never waits for a value from the device, except for whitening's eigenvalues on CUDA. Every
+random draw depends on the seed and the epoch alone. So a run that was stopped and resumed, or handed on to another
+stage, is the same run.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from stages.longtail.training.two_streams import Branches, Tasks
 
 
 class Training:
-    """One seed on its way through a phase: make it, then go through its `epochs`.
+    """The training of one seed in one phase: create it, then iterate over its `epochs`.
 
-    network, momentum (tensors by name), epoch (how many are done) and history (a dict for each: epoch, lr, loss,
-    train_acc, test_*, held_*) are the seed's state; everything else stays the same from epoch to epoch.
+    The state of the seed is its network, momentum (tensors by name), epoch (how many are done) and history (a dict per
+    epoch: epoch, lr, loss, train_acc, test_*, held_*). Everything else stays the same from epoch to epoch.
     """
 
     def __init__(
@@ -55,14 +56,14 @@ class Training:
 
         Args:
             phase: what is trained, and how.
-            seed: of the draws.
-            network: taken over, not copied.
+            seed: of the random draws.
+            network: is trained itself, not a copy of it.
             images: the training images.
             compute: device and number format.
-            state: what to go on from; None: from `network` as it is.
-            regularity: count the images' learned and forgotten events.
-            observe: what to look at after every epoch; see Observation.
-            test: the test images, where they are looked at, too.
+            state: what to go on from. None: start from `network` as it is.
+            regularity: count the learned and forgotten events of the images.
+            observe: the quantities to measure after every epoch; see Observation.
+            test: the test images, which only some of these quantities need.
         """
         self.phase, self.seed, self.compute = phase, seed, compute
         self.network = place(network, compute.device)
@@ -72,7 +73,7 @@ class Training:
             parameter.requires_grad_(True)
         self.momentum = {name: torch.zeros_like(parameter) for name, parameter in self.trained.items()}
         self.groups = rates(self.trained, phase)
-        self.epoch = self.images = 0  # images: that were trained on here
+        self.epoch = self.images = 0  # images: how many this object has trained on
         self.history: list[dict[str, Any]] = []
         self.regularity = Regularity(images, compute) if regularity else None
         self.observation = observation(observe, phase, network, images, compute, test) if observe else None
@@ -87,23 +88,27 @@ class Training:
         self.rate: float | Tensor = torch.zeros((), device=compute.device) if on_cuda else 0.0
         self.step: graphs.Step = self.train_step
         if on_cuda:
-            # Eigenvalues wait for the device, what is streamed comes from the host, and other processes have a device
-            # of their own: none of these can be recorded.
+            # A graph cannot record steps that wait for eigenvalues, that take images from the host, or that exchange
+            # gradients with other processes.
             possible = images.resident and not network.architecture["whitening"] and processes.count() == 1
             self.step = graphs.Graphs(self.train_step, self.forget_gradients, images.pixels, possible)
 
     def epochs(self, test: Callable[[Network], dict[str, float]], test_every: int) -> Iterator[dict[str, Any]]:
-        """Train to the end of the phase. Gives each epoch's row of the history when it is finished.
+        """Train to the end of the phase.
 
         Args:
-            test: accuracies of the network, percent, by their names in the history.
+            test: returns the accuracies of the network, percent, by their names in the history.
             test_every: epochs from one test to the next; the last epoch of the run is tested as well.
+
+        Yields:
+            The row of the history of each epoch, when the epoch is finished.
+
         Raises:
-            UserError: a loss or a weight is not finite; that epoch is not given.
+            UserError: a loss or a weight is not finite. The epoch in which that happens is not yielded.
         """
         while self.epoch < self.phase.stop:
             row = self.train_epoch()
-            # Not at phase.stop: the history must not tell where another stage took over.
+            # phase.stop is no reason to test: the history must not depend on where another stage takes over.
             tests = self.epoch % test_every == 0 or self.epoch == self.phase.last
             with nullcontext() if self.tested else ONE_AT_A_TIME:
                 if tests:
@@ -122,11 +127,11 @@ class Training:
             yield row
 
     def train_epoch(self) -> dict[str, Any]:
-        """As many draws as there are training images, the last smaller batch included unless phase.drop_last.
+        """Train on as many drawn images as there are training images; phase.drop_last leaves out a smaller last batch.
 
         Returns:
-            The number of the epoch (1 is the first), its learning rate, the mean loss over images, and the accuracy on
-            them in percent.
+            The number of the epoch (1 is the first), its learning rate, the loss averaged over its images, and the
+            accuracy on them in percent.
         """
         phase, device = self.phase, self.compute.device
         rate = schedule.learning_rate(phase.schedule, phase.lr, self.epoch, phase.epochs)
@@ -150,7 +155,7 @@ class Training:
             parallel_seeds.check()
             try:
                 loss, hits = self.step(variant, *batch)
-            except torch.linalg.LinAlgError as error:  # whitening meets what is no number before the loss does
+            except torch.linalg.LinAlgError as error:  # whitening fails at NaN before the loss shows it
                 raise UserError(
                     f"the features of seed {self.seed} cannot be whitened at epoch {self.epoch + 1}, step "
                     f"{len(step_losses) + 1} ({error}): lower protocol.lr"
@@ -158,7 +163,7 @@ class Training:
             step_losses.append(loss)
             correct.append(hits)
 
-        # Here the host waits for the device.
+        # Only here does the host wait for the device.
         host_loss = processes.total(torch.stack(step_losses)).cpu().double().numpy()
         finite = np.isfinite(host_loss)
         if not finite.all():
@@ -178,14 +183,21 @@ class Training:
         }
 
     def _parts(self, images: int) -> Iterator[slice]:
-        """What this process computes one after the other of an epoch of `images`: whole batches, or its shards."""
+        """The parts of an epoch of `images` that this process computes, in order: whole batches, or its shards."""
         for start in range(0, images, self.phase.batch_size):
             size = min(self.phase.batch_size, images - start)
             for _, part in self.shards.own(size) if self.shards else [(0, slice(0, size))]:
                 yield slice(start + part.start, start + part.stop)
 
     def train_step(self, variant: int, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on one batch. Returns its loss and its number of correct predictions, on the device."""
+        """Train on one batch.
+
+        Args:
+            variant, batch: what the objective's `draw` drew for it, on the device.
+
+        Returns:
+            Its loss and its number of correct predictions, on the device.
+        """
         if self.shards:
             loss, hits = self.shards.step(self.add_gradients, variant, batch)
         else:
@@ -196,16 +208,24 @@ class Training:
     def add_gradients(
         self, variant: int, batch: Sequence[Tensor], whole: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The backward pass of a batch, or of a part of the batch `whole`; returns as `train_step` does."""
+        """Add the gradients of a batch to those that there are.
+
+        Args:
+            variant, batch: see `train_step`.
+            whole: the batch of which `batch` is a part, if it is one.
+
+        Returns:
+            As `train_step`.
+        """
         with self.compute.autocast():
             loss, hits = self.objective.loss(self.network, variant, *batch, whole=whole)
         loss.backward()
         return loss.detach(), hits
 
     def update(self) -> None:
-        """SGD with momentum on the gradients, by torch's functional form: the class's import takes seconds.
+        """Take a step of SGD with momentum, by torch's function: to import its class takes seconds.
 
-        The rate is a scalar on the device where the step is recorded and replayed with other rates.
+        On CUDA the learning rate is a tensor, so that a recorded step can be replayed with another rate.
         """
         with torch.no_grad():
             for names, times in self.groups:
@@ -224,6 +244,7 @@ class Training:
         self.forget_gradients()
 
     def forget_gradients(self) -> None:
+        """Leave no gradients behind for the next step."""
         if self.shards:
             self.shards.gradients.zero_()
             return
@@ -246,7 +267,7 @@ class Training:
         return state
 
     def _load(self, state: State) -> None:
-        """Take over a state. What is trained now but was not then starts without momentum."""
+        """Go on from a state. A parameter that was not trained before starts without momentum."""
         self.epoch, self.history = state["epoch"], list(state["history"])
         self.network.load_state_dict(state["network"])
         for name, mine in self.momentum.items():
@@ -258,9 +279,9 @@ class Training:
             self.observation.rows = list(state.get("observed", ()))
 
     def close(self) -> None:
-        """Let go of the graphs and what they hold, and end the processes that decode images.
+        """Release the graphs and the memory that they hold, and end the processes that decode images.
 
-        Graphs and this object refer to each other, so that its own end would come late.
+        The graphs and this object refer to each other, so without this their memory would be freed late.
         """
         self.step = self.train_step
         self.objective.images.close()
@@ -274,7 +295,15 @@ def observation(
     compute: Compute,
     test: Batches | None = None,
 ) -> Observation:
-    """Of features where MFW mixes them, or after the second group (`procrustean` section 3.4); see Training."""
+    """What measures the network after every epoch, for `runtime.observe`.
+
+    The gradient of features is measured where MFW mixes them; without MFW after the second group of convolutions
+    (`procrustean` section 3.4).
+
+    Args:
+        quantities: see Observation.
+        phase, network, images, compute, test: see Training.
+    """
     classes, mixing = network.architecture["classes"], phase.mixing
     group = mixing.group if isinstance(mixing, MajorFeatureWeakening) and mixing.group else 2
     counts = np.bincount(images.labels_host, minlength=classes)
@@ -283,7 +312,13 @@ def observation(
 
 
 def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:
-    """What a step computes: one stream of images, `balance`'s auxiliary tasks, or BBN."""
+    """What a step computes: the loss of one stream of images, of `balance`'s auxiliary tasks, or of BBN.
+
+    Args:
+        phase: whose `auxiliary` decides.
+        images: the training images.
+        device: where the step is computed.
+    """
     match phase.auxiliary:
         case NoAuxiliary():
             return OneStream(phase, images, device)
@@ -314,7 +349,7 @@ def trained_parameters(network: Network, phase: Phase) -> dict[str, Tensor]:
 
 
 def rates(trained: Iterable[str], phase: Phase) -> list[tuple[list[str], float]]:
-    """The names of the parameters that share a learning rate, and by what the phase's rate is multiplied for them."""
+    """Groups of parameters with one learning rate: their names, and the factor that the phase's rate has for them."""
     if phase.trunk == 1:
         return [(list(trained), 1.0)]
     heads = [name for name in trained if name.startswith(("head.", "auxiliary."))]

@@ -1,6 +1,6 @@
-"""Several seeds: one after the other, or at once in one process, a thread and a CUDA stream each.
+"""Trains several seeds: one after the other, or at the same time in one process, each in a thread with a CUDA stream.
 
-A seed's draws, kernels and checkpoints are its own, so that it ends as it would alone.
+Seeds share no random draws, kernels or checkpoints, so each gives the result that it would give alone.
 """
 
 from __future__ import annotations
@@ -19,29 +19,41 @@ from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import ONE_AT_A_TIME
 
 Result = TypeVar("Result")
-STREAMS = 32  # that torch hands out before it gives one a second time
-stopping = threading.Event()  # set when the process was told to stop: threads see it at their next step
+STREAMS = 32  # how many torch has; then it hands out the first one again
+stopping = threading.Event()  # set when the process is to stop; threads see it before their next step
 
 
 class Stopped(BaseException):
-    """A thread's way out after `stopping`."""
+    """Ends a thread after `stopping` was set."""
 
 
 def check() -> None:
-    """Called between steps."""
+    """Raise Stopped if the process is to stop. Called between steps."""
     if stopping.is_set():
         raise Stopped
 
 
 def each(seeds: Iterable[int], work: Callable[[int], Result], at_once: int, device: torch.device) -> dict[int, Result]:
-    """work(seed) of every seed. A UserError in one does not stop the others; it is raised when they are done.
+    """Do some work for every seed. A UserError of one seed is raised when the others are done.
 
-    Those that find no memory beside the others are tried again alone.
+    Seeds for which there was not enough memory beside the others are tried again, one after the other.
+
+    Args:
+        seeds: to work on.
+        work: gives the result of a seed.
+        at_once: how many seeds are worked on at the same time.
+        device: on which; on CUDA each seed has a stream.
+
+    Returns:
+        The results by seed, in the order of `seeds`.
+
+    Raises:
+        UserError: for all seeds that failed.
     """
     seeds, results, failed = list(seeds), dict[int, Result](), dict[int, UserError]()
     stopping.clear()
     if device.type == "cuda":
-        # torch loads its linear algebra at the first use, which two threads must not meet in.
+        # torch loads its linear algebra when it is first used, which two threads must not do at the same time.
         torch.linalg.eigh(torch.eye(2, dtype=torch.float64, device=device))
     alone = seeds
     if at_once > 1 and len(seeds) > 1:
@@ -50,7 +62,7 @@ def each(seeds: Iterable[int], work: Callable[[int], Result], at_once: int, devi
         try:
             results[seed] = _one(seed, work, device)
         except UserError as error:
-            if processes.count() > 1:  # the others may not have failed, and wait for this one
+            if processes.count() > 1:  # other processes may not have failed, and would wait for this one
                 raise
             failed[seed] = error
     if failed:
@@ -60,14 +72,17 @@ def each(seeds: Iterable[int], work: Callable[[int], Result], at_once: int, devi
 
 
 def _one(seed: int, work: Callable[[int], Result], device: torch.device) -> Result:
-    """On CUDA on a stream of its own, finished when it returns. Raises UserError where the device fails."""
+    """Work on one seed, on CUDA in its own stream, which is done when this returns.
+
+    Raises UserError if the device fails.
+    """
     try:
         with own_stream(device):
             result = work(seed)
             if device.type == "cuda":
                 torch.cuda.current_stream(device).synchronize()
             return result
-    except torch.AcceleratorError as error:  # not one for lack of memory
+    except torch.AcceleratorError as error:  # a lack of memory is another kind of error
         reason = str(error).splitlines()[0]
         raise UserError(f"seed {seed}: {reason}: run again to go on after its last finished epoch") from error
 
@@ -80,7 +95,15 @@ def _in_threads(
     results: dict[int, Result],
     failed: dict[int, UserError],
 ) -> list[int]:
-    """Fills `results` and `failed`; returns the seeds for which memory was lacking."""
+    """Work on several seeds at the same time; fill `results` and `failed`.
+
+    Args:
+        seeds, work, at_once, device: see `each`.
+        results, failed: what came out, by seed.
+
+    Returns:
+        The seeds for which there was not enough memory.
+    """
     crowded: list[int] = []
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
@@ -101,13 +124,13 @@ def _in_threads(
             raise
     if crowded:
         print(f"no memory beside the others for seeds {', '.join(map(str, sorted(crowded)))}: they are trained alone")
-        futures.clear()  # their errors hold what they had on the device
+        futures.clear()  # errors in them keep memory of the device
         free_memory()
     return sorted(crowded)
 
 
 def free_memory() -> None:
-    """Give back to the device what failed attempts held."""
+    """Free the memory of the device that failed attempts still hold."""
     gc.collect()
     if torch.cuda.is_available():
         with ONE_AT_A_TIME:
@@ -115,7 +138,10 @@ def free_memory() -> None:
 
 
 def own_stream(device: torch.device) -> AbstractContextManager:
-    """On CUDA a stream of its own, after what was launched before: on the default one no graph can be recorded."""
+    """A context with a new CUDA stream, which waits for what was launched before; elsewhere it does nothing.
+
+    Graphs cannot be recorded on the default stream.
+    """
     if device.type != "cuda":
         return nullcontext()
     stream = torch.cuda.Stream(device)

@@ -1,4 +1,4 @@
-"""What the seeds of `represent` and `classify` share, and no seed changes; and how one seed is trained and resumed."""
+"""What all seeds of `represent` or `classify` share and none changes, and how one seed is trained and resumed."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ from stages.longtail.training.record import Record
 from stages.longtail.training.shards import cut
 from stages.longtail.training.training_params import TrainingParams
 
-SMALL = 64  # pixels a side
+SMALL = 64  # pixels: up to this side, images are small and a GPU has room for several seeds
 
 
 @dataclass(frozen=True)
 class Session:
     """Parameters, device and data. `digest` changes with any byte of the data.
 
-    Where several processes share a run, each has all training images (on its device if they are not packed and fit
-    there: see Batches), as its parts of the batches may ask for any, and its own part of the test and held-out ones.
+    Where several processes share a run, each has all training images, since its parts of the batches may need any of
+    them (on its device, unless they are packed or too many: see Batches). Of the test images and of those held out it
+    has only its own part.
     """
 
     params: TrainingParams
@@ -62,6 +63,17 @@ class Session:
 
     @classmethod
     def open(cls, params: TrainingParams, raw: Path, splits: Path, out: Path) -> Session:
+        """Read the data.
+
+        Args:
+            params: of the stage.
+            raw: the folder of the images.
+            splits: the folder of the subset.
+            out: the folder that the stage writes.
+
+        Raises:
+            UserError: subset, images and parameters do not fit each other.
+        """
         compute, protocol, record = devices.resolve(params.runtime), params.protocol, Record(out)
         subset, workers = subsets.read(splits), params.runtime.workers
         train, test = read_division(raw, "train"), read_division(raw, "test")
@@ -72,7 +84,7 @@ class Session:
             raise UserError(f"protocol.backbone is resnet12, which needs images of 16 pixels a side, not {side}")
         state = hashlib.sha256(f"{train.digest} {test.digest} {subset.classes.to_csv()}".encode())
         state.update(subset.kept.tobytes())
-        state.update(subset.held.tobytes())  # none, and so the key of a run without, unless split.holdout
+        state.update(subset.held.tobytes())  # empty without split.holdout, so those runs keep the keys that they had
         held, tested = subset.held[predict.own(len(subset.held), compute)], predict.own(len(test.labels), compute)
         session = cls(
             params,
@@ -88,7 +100,7 @@ class Session:
         return session
 
     def _check_batches(self) -> None:
-        """Raises UserError if an epoch has no batch; says which batches whitening cannot whiten."""
+        """Raise UserError if an epoch has no batch; print a note on batches that are too small for whitening."""
         size, images = self.params.protocol.batch_size, len(self.train)
         if self.params.protocol.drop_last and images < size:
             raise UserError(
@@ -119,7 +131,7 @@ class Session:
         )
 
     def accuracies(self, network: Network) -> dict[str, float]:
-        """Percent: test_all, test_many... and, where training images are held out, held_all, held_many... of these."""
+        """Percent: test_all, test_many..., and where training images are held out, held_all, held_many..."""
         divisions = {"test": self.test} | ({"held": self.held} if len(self.subset.held) else {})
         result: dict[str, float] = {}
         for name, images in divisions.items():
@@ -136,15 +148,15 @@ class Session:
         return create(self.architecture, seed)
 
     def trajectory(self) -> str:
-        """The key of the representation's recipe, whatever the epoch at which it stops.
+        """The key of the representation's recipe, without the epoch at which it stops.
 
-        Its checkpoints serve every stage that trains along the same path: joint's later epochs are those of a
+        So its checkpoints serve every stage that trains in the same way: the later epochs of joint are those of a
         representation that is trained to the end.
         """
         return self._key(representation=self._axes())
 
     def key_after(self, state: State, classifier: Section) -> str:
-        """The key of what follows a representation: what it follows from, at which epoch, and all that is new."""
+        """The key of what follows the representation of `state`, from its key, its epoch and all that is new."""
         return self._key(
             after=state["trajectory"],
             epoch=state["epoch"],
@@ -160,7 +172,7 @@ class Session:
     def _key(self, **recipe: Any) -> str:
         protocol, runtime = self.params.protocol.model_dump(), self.params.runtime
         del protocol["name"]
-        if protocol["shards"] == 1:  # the key that recipes had before they could be cut
+        if protocol["shards"] == 1:  # such recipes keep the keys that they had before there were shards
             del protocol["shards"]
         together = {"processes": processes.count()} if "shards" in protocol else {}
         return checkpoint.recipe_key(
@@ -176,13 +188,16 @@ class Session:
         )
 
     def each(self, work: Callable[[int], State]) -> dict[int, State]:
-        """work(seed) of every seed of the parameters; see parallel_seeds.each."""
+        """The result of work(seed) for every seed of the parameters; see parallel_seeds.each."""
         return parallel_seeds.each(self.params.seeds, work, self.at_once, self.compute.device)
 
     @property
     def at_once(self) -> int:
-        """Seeds: what the parameters say, else 8 on a GPU, most of which a network for small images leaves idle. One
-        where several processes share each."""
+        """How many seeds are trained at the same time.
+
+        What the parameters say, else 8 on a GPU, since a network for small images leaves most of it idle. One where
+        several processes share each seed.
+        """
         if processes.count() > 1:
             return 1
         small = self.compute.device.type == "cuda" and self.train.side <= SMALL
@@ -194,14 +209,15 @@ class Session:
         """Train one seed to the end of a phase.
 
         Args:
-            seed: of its draws.
+            seed: of its random draws.
             phase: what is trained, and how.
-            key: of the recipe: where .scratch/ has its checkpoints.
+            key: of the recipe: the folder in .scratch/ that has its checkpoints.
             begin: makes the network.
-            state: what to go on from; the newest checkpoint goes before it if that is of a later epoch.
+            state: what to go on from, unless the newest checkpoint is of the same epoch or a later one.
+
         Returns:
-            Its state at the end. If the device has too little memory for the images beside the training, they are
-            taken from there for all that starts from now on: other seeds keep what they began with.
+            The state at the end. If the device has too little memory for images and training, the images are removed
+            from it for all seeds that start from now on; the others keep what they began with.
         """
         small_batches.check(phase, len(self.train), self.architecture, self.train.side)
         while True:
@@ -223,7 +239,7 @@ class Session:
         kept = processes.agreed(lambda: scratch.latest(phase.stop))
         if kept and (state is None or kept["epoch"] >= begins):
             state = kept
-        images = copy.copy(self.train)  # its images stay where they are now, whatever another seed runs into
+        images = copy.copy(self.train)  # these images stay where they are, even if another seed runs out of memory
         training = Training(
             phase, seed, begin(), images, self.compute, state, runtime.regularity, runtime.observe, self.test
         )
@@ -253,12 +269,12 @@ class Session:
 
 
 def _tell(name: str, scratch: Scratch, begins: int, first: int, stop: int) -> None:
-    """Say what of a phase comes from .scratch/, or would under another `runtime`, and how to have it otherwise.
+    """Print which epochs come from .scratch/, or would with another `runtime`, and how to change that.
 
     Args:
         name: of the stage and the seed.
-        scratch: where the phase's checkpoints lie.
-        begins, first, stop: epochs completed before the phase, now, and at its end.
+        scratch: where the checkpoints of the phase are.
+        begins, first, stop: how many epochs are done before the phase, now, and at its end.
     """
     if first > begins:
         then = "nothing is left to train" if first == stop else f"it goes on to epoch {stop}"
@@ -271,7 +287,13 @@ def _tell(name: str, scratch: Scratch, begins: int, first: int, stop: int) -> No
 
 
 def architecture(protocol: Protocol, representation: Representation, channels: int, classes: int) -> Architecture:
-    """What the recipe's network is made of, for images of so many channels."""
+    """What the network of a recipe is made of.
+
+    Args:
+        protocol, representation: the recipe.
+        channels: of the images.
+        classes: how many.
+    """
     auxiliary: dict[str, int] = {}
     match representation.auxiliary:
         case NoAuxiliary() | Bilateral():
@@ -300,6 +322,6 @@ def architecture(protocol: Protocol, representation: Representation, channels: i
         projection=protocol.projection,
         crop=protocol.crop,
     )
-    if not protocol.projection_relu:  # else left out, as in checkpoints of before there was the choice
+    if not protocol.projection_relu:  # with the ReLU the key is left out, as in checkpoints from before the choice
         made["projection_relu"] = False
     return made

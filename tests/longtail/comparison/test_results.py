@@ -44,7 +44,7 @@ def test_folders_and_runs_are_found_and_classes_are_in_the_labels_order(reports:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("run", "of reports/papers/one/metrics/run and of reports/papers/two/metrics/run: name its paper, one/run or two/run"),
+        ("run", "one/metrics/run and of reports/papers/two/metrics/run: name its paper, one/run or two/run"),
         ("old", "old has no predictions.npz, without which 'old' cannot be compared"),
         ("reports/papers", "reports/papers has no predictions.npz"),
     ],
