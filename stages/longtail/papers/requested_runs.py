@@ -23,8 +23,18 @@ from stages.longtail.papers import plan as plans
 from stages.longtail.papers import published
 
 HEAD = "# What was asked for by python -m stages.launch; --update brings it up to date with the plan and conf/.\n"
-METRICS_HEAD = "# The recorded runs, for dvc metrics: written with the tables.\n"
+METRICS_HEAD = "# The recorded runs, for dvc metrics and dvc plots: written with the tables.\n"
 METRICS = ("metrics.json",)  # the files of a run that `dvc metrics` shows
+# What `dvc plots` draws of all recorded runs on a subset: title, file, columns of x and y, and their labels.
+PLOTS = (
+    ("test accuracy by epoch", "history.csv", ("epoch", "epoch"), ("test_all", "test accuracy, percent")),
+    (
+        "test accuracy by class",
+        "per_class.csv",
+        ("rank", "class, the one with the most training images first"),
+        ("accuracy", "test accuracy, percent"),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -112,14 +122,34 @@ def write_subsets(papers: Path, conf: Path) -> None:
 
 
 def write_metrics(folder: Path) -> None:
-    """Write metrics/dvc.yaml, which lists the recorded runs, and no others, for `dvc metrics`."""
+    """Write metrics/dvc.yaml, which lists the recorded runs, and no others, for `dvc metrics` and `dvc plots`."""
     names = [f"{name}/{file}" for name in read(folder) for file in METRICS]
     found = [name for name in names if (folder / "metrics" / name).is_file()]
     path = folder / "metrics/dvc.yaml"
     if found:
-        write_text(path, METRICS_HEAD + yaml_files.dump({"metrics": found}))
+        write_text(path, METRICS_HEAD + yaml_files.dump({"metrics": found, "plots": _plots(folder)}))
     else:
         path.unlink(missing_ok=True)
+
+
+def _plots(folder: Path) -> list[dict[str, Any]]:
+    """PLOTS of each subset, one line per recorded run; `switching` Figure 3 is the first of them.
+
+    No template of DVC draws one line per run and seed, so a run of several seeds has no line along the epochs.
+    """
+    content, requests = _load(folder / "params.yaml"), read(folder)
+    subsets = {name: content["older" if request.older else "runs"][name]["split"] for name, request in requests.items()}
+    result = []
+    for subset in dict.fromkeys(subsets.values()):
+        mine = [request for name, request in requests.items() if subsets[name] == subset]
+        for title, file, (x, x_label), (y, y_label) in PLOTS:
+            names = [f"{one.name}/{file}" for one in mine if x != "epoch" or len(one.seeds) == 1]
+            found = [name for name in names if (folder / "metrics" / name).is_file()]
+            plot: dict[str, Any] = {"template": "linear", "x": dict.fromkeys(found, x), "y": dict.fromkeys(found, y)}
+            if found:
+                plot |= {"x_label": x_label, "y_label": y_label}
+                result.append({f"{folder.name}, {subset}: {title}": plot})
+    return result
 
 
 def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
