@@ -1,5 +1,6 @@
 """What a name stands for: a folder, a run of a paper, or nothing, which is one line."""
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -62,8 +63,9 @@ def test_what_is_nothing_says_all_that_it_could_have_been(reports: Path) -> None
 
 
 def test_the_example_of_the_docs_is_two_recorded_runs_which_git_alone_can_compare() -> None:
-    block = (ROOT / "docs/metrics.md").read_text().split("$ python -m stages.compare ", 1)[1].split("\n\n    It")[0]
-    command, *shown = [line.removeprefix("    ") for line in block.split("\n\nIt goes on")[0].splitlines()]
+    text = (ROOT / "docs/metrics.md").read_text().split("    $ python -m stages.compare ", 1)[1]
+    command, *rest = text.splitlines()
+    shown = [line.strip() for line in itertools.takewhile(lambda line: not line or line.startswith("    "), rest)]
     a, b = command.split()
     found = [results.find(name, ROOT / "reports") for name in (a, b)]
     printed = compare.markdown(compare.compare(*found)).splitlines()
