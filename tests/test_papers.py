@@ -51,7 +51,7 @@ def test_a_paper_from_its_plan_to_its_tables(paper: Path) -> None:
     assert missing.startswith("toy: 6 runs missing") and missing.count("python -m stages.launch toy ") == 6
     tables(paper, "--papers")
     empty = (toy / "table1.md").read_text()
-    assert "Nobody ran a number of this table yet. It prints 7 " in empty and "a preset runs 6." in empty
+    assert "No number of this table was run yet. It prints 7 numbers" in empty and "for 6 of them" in empty
 
     # One cell by its printed command, then all: what is done is not done again.
     output = launch(paper, "toy", FIRST)

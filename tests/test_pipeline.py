@@ -174,7 +174,15 @@ def test_everyday_commands_are_about_what_was_asked(compared: Path, command: tup
 def test_reports_are_in_git_and_metrics_and_plots_are_declared(clone: Path) -> None:
     assert set(call(clone, "git", "ls-files", "reports").split()) >= {
         f"reports/{name}"
-        for name in ("metrics.json", "per_class.csv", "confusion.csv", "history.csv", "shots.csv", "table.md")
+        for name in (
+            "metrics.json",
+            "per_class.csv",
+            "confusion.csv",
+            "history.csv",
+            "shots.csv",
+            "table.md",
+            "curves.svg",
+        )
     }
     found = shown(clone, "dvc", "metrics", "show", "--json")
     assert set(found[""]["data"]["reports/metrics.json"]["data"]["acc"]) == {"all", "many", "medium", "few"}

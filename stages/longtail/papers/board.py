@@ -24,12 +24,14 @@ BASE = "joint"
 HEAD = """\
 # One protocol, one subset, all methods
 
-Each table has the recorded runs of one protocol on one subset that kept their predictions, whatever paper asked for
-them, best first: top-1 accuracy of the last epoch, percent, with 95% intervals from resamples of the test images. The
-difference is from `joint`, paired: both on the same test images; **bold** where its interval leaves out 0. Intervals
-from images say nothing of other seeds: with one seed a difference of a point or two may be luck, whatever its interval.
-A method whose interval overlaps that of the row above is not told apart from it here; `python -m stages.compare A B`
-compares any two, paired.
+Each table has all recorded runs of one protocol on one subset, whatever paper asked for them, with the best one first.
+(Runs that did not keep their predictions are left out.) The numbers are top-1 accuracies after the last epoch, in
+percent, with 95% intervals from resamples of the test images. The difference is from `joint` on the same test images;
+it is **bold** if its interval does not contain 0.
+
+Intervals from test images say nothing about other seeds. With one seed a difference of a point or two may be luck,
+whatever its interval. If the interval of a method overlaps that of the row above, the table cannot tell the two apart.
+`python -m stages.compare A B` compares any two on the same test images.
 """
 
 
@@ -37,7 +39,7 @@ def write(papers: Path, names: list[str], conf: Path) -> None:
     """Write BOARD.md from the results of these papers, folders below `papers`."""
     frames = tables(papers, names, conf)
     parts = [
-        f"## `{protocol}`, {where}\n\n{frame.to_markdown(index=False, disable_numparse=True)}"
+        f"## Protocol `{protocol}`: {where}\n\n{frame.to_markdown(index=False, disable_numparse=True)}"
         for (protocol, where), frame in frames.items()
     ]
     head = HEAD + (HELD_OUT if any(SELECTIONS["selected"] in frame for frame in frames.values()) else "")

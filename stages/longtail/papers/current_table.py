@@ -57,30 +57,34 @@ def table(
         "",
         pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
         "",
-        f"Top-1 accuracy, percent; a group's is the mean of its classes'. {params.dataset.name}, {profile}, "
-        f"{classes['count'].sum()} training images, {classes['count'].max()} to {classes['count'].min()} a class; "
-        f"many-shot above {split.many}, few-shot below {split.few}.",
-        f"Protocol `{protocol.name}`: {protocol.backbone}, {protocol.epochs} epochs, batch {protocol.batch_size}. "
-        f"Seeds {', '.join(map(str, params.seeds))}. The last epoch is the result; the best test epoch is chosen by "
-        "looking at the test set, and stands here because published code often prints it."
+        "Top-1 accuracy, percent. The accuracy of a group is the mean over its classes.",
+        "The last epoch is the result. The best test epoch is chosen by looking at the test set, and stands here "
+        "because published code often prints it."
         + (
             f" The best held-out epoch is chosen by {split.holdout} training images of each class that were set aside, "
             "and by no test image."
             if selected
             else ""
         ),
-        "95%, test images: the interval of the last epoch's accuracy from resamples of the test images of each class, "
-        "the trained networks being what they are. "
+        "95%, test images: how far the last epoch's accuracy would vary with other test images of the same classes, "
+        "for the networks as they are. "
         + (
             "±: standard deviation over seeds. 95%, seeds: Student's t interval of the mean over seeds."
             if of_seeds
             else "One seed: how much another would differ is not known."
         ),
+        "",
+        f"How it was made: {params.dataset.name}, {profile}, {classes['count'].sum()} training images, "
+        f"{classes['count'].max()} to {classes['count'].min()} a class; many-shot above {split.many}, few-shot below "
+        f"{split.few}. Protocol `{protocol.name}`: {protocol.backbone}, {protocol.epochs} epochs, batch "
+        f"{protocol.batch_size}. Seeds {', '.join(map(str, params.seeds))}.",
     ]
     if where:
         lines.append(f"Published: {where}.")
     elif changed:
-        lines.append(f"Not the presets as they are, so beside no published number: {'; '.join(changed)}.")
+        lines.append(
+            f"Some settings differ from the presets, so no published number stands here: {'; '.join(changed)}."
+        )
     else:
         lines.append("No published number has this method, data set, profile, ratio and protocol.")
     return "\n".join(lines) + "\n"

@@ -29,18 +29,18 @@ def outcome(cells: pd.DataFrame) -> str:
     lines = [pd.DataFrame([numbers]).to_markdown(index=False, disable_numparse=True)]
     run = cells[cells["last"].notna()]
     if run.empty:
-        return "\n\n".join(["Nothing was run yet.", *lines])
+        return "\n\n".join(["None of its runs was made yet.", *lines])
     outside = run[~results.within(run, "last").astype(bool)]
     names = sorted(set(outside.run))
     lines.append(
-        "Every cell that was run is within the tolerance by its last epoch."
+        "By the last epoch every cell that was run is within the tolerance."
         if not names
-        else f"Outside the tolerance by the last epoch: {', '.join(f'`{name}`' for name in names)}."
+        else f"By the last epoch these runs are outside the tolerance: {', '.join(f'`{name}`' for name in names)}."
     )
     if between := sorted(set(run[results.between(run).fillna(False)].run)):
         lines.append(
-            "Published numbers above our last epoch's and not above our best test epoch's, reached on the way but not "
-            f"kept: {', '.join(f'`{name}`' for name in between)}."
+            "For these runs the published number is above our last epoch and not above our best test epoch. They "
+            f"reached it during training and did not keep it: {', '.join(f'`{name}`' for name in between)}."
         )
     return "\n\n".join(lines)
 
@@ -78,7 +78,7 @@ def variants(cells: pd.DataFrame, folder: Path) -> str:
     else:
         explained += f" {results.HELD_OUT}"
     table = frame.to_markdown(index=False, disable_numparse=True)
-    words = "A run of a table with some parameters changed, which no table has. Top-1 accuracy, percent"
+    words = "A variant is a run of a table with some parameters changed; no table prints it. Top-1 accuracy, percent"
     return f"{table}\n\n{words} [95% interval from the test images].{explained}"
 
 
@@ -121,6 +121,8 @@ def entries(paper: str, ledger: Path) -> str:
 
 def _commands(paper: str) -> str:
     return (
-        f"## Running it\n\n`python -m stages.tables --paper {paper} --missing` lists the runs without results, the "
-        "cheapest gain first, each with the command that runs it; `make tables` writes these pages."
+        f"## Running it\n\n`python -m stages.tables --paper {paper} --missing` lists the runs without results, "
+        f"each with "
+        "the command that runs it. The first ones bring the most numbers for their cost. `make tables` writes "
+        "these pages."
     )

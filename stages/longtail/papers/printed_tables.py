@@ -30,8 +30,8 @@ def markdown(paper: str, number: int, cells: pd.DataFrame) -> str:
     if cells["last"].isna().all():
         runnable = int((cells.run != "").sum())
         return (
-            f"# {paper}, {published.place(number)}\n\nNobody ran a number of this table yet. It prints {len(cells)} "
-            f"([csv](table{number}.csv)), of which a preset runs {runnable}.\n"
+            f"# {paper}, {published.place(number)}\n\nNo number of this table was run yet. It prints {len(cells)} "
+            f"numbers ([csv](table{number}.csv)); for {runnable} of them there is a preset.\n"
         )
     table = as_printed(cells).to_markdown(index=False, disable_numparse=True)
     return f"# {paper}, {published.place(number)}\n\n{table}\n\n{caption(cells)}\n"
@@ -91,22 +91,24 @@ def caption(cells: pd.DataFrame) -> str:
     protocols = ", ".join(f"`{kind.protocol}` ({kind.schedule} epochs)" for kind in kinds)
     older = results.without_predictions(run.run[~run.predictions.astype(bool)])
     lines = [
-        f"Data: {data}. A cell: reproduced ± standard deviation over seeds [95% interval from the test images] "
-        "(published, difference); `!` where the difference is over max(1.0, 2 standard deviations), in points of "
-        "accuracy; for other measures the 1.0 is 0.01 of a fraction, or a tenth of the number. `-`: not run yet; a "
-        "number alone in brackets: copied by the paper from elsewhere, a method that is not ours, or one that needs "
-        "weights that we do not have."
+        f"Data: {data}. A cell has the reproduced number ± its standard deviation over seeds [its 95% interval from "
+        "the test images] (the published number, the difference). `!` marks a difference above the tolerance: a point "
+        "of accuracy, or two standard deviations if that is more; for other measures 0.01 of a fraction, or a tenth of "
+        "the number. `-` means not run yet. A published number alone in brackets cannot be run here: the paper copied "
+        "it from elsewhere, its method is not ours, or it needs weights that we do not have."
         + (f" {results.NO_INTERVAL}" if (run.last_low.isna() & (run.measure == "top1")).any() else "")
         + (f" {older}" if older else ""),
-        "The last epoch is the result. The best test epoch is chosen by looking at the test set, seed by seed; it "
-        "stands here because papers seldom say which of the two they print."
+        "The last epoch is the result. The best test epoch is chosen by looking at the test set, for each seed by "
+        "itself. It stands here because papers seldom say which of the two they print."
         + (f" {results.HELD_OUT}" if "selected" in results.rules(cells) else ""),
     ]
     if len(run):
         counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        lines.append(f"Protocol {protocols}; seeds a cell: {counts}; {len(run)} of {len(runnable)} cells were run.")
+        lines.append(
+            f"Protocol {protocols}. Seeds of each cell: {counts}. {len(run)} of {len(runnable)} cells were run."
+        )
     elif len(runnable):
-        lines.append(f"Protocol {protocols}; none of its {len(runnable)} cells was run yet.")
+        lines.append(f"Protocol {protocols}. None of its {len(runnable)} cells was run yet.")
     if (run.measure == "bias2").any():
         lines.append(_of_accuracy(run))
     return "\n\n".join(lines)

@@ -64,19 +64,24 @@ def write(papers: dict[str, pd.DataFrame], folder: Path) -> None:
 
 {figure}
 
-The papers print {len(every)} numbers in {tables} tables. Runs and numbers: how many were run, of those that a preset
-runs once its data are there; what tables repeat counts once. Within: the difference is at most max(1.0, 2 standard
-deviations over seeds), in points of accuracy (other measures: 0.01 of a fraction, or a tenth of the number). Apart: the
-mean absolute difference of accuracies.
+The papers print {len(every)} numbers in {tables} tables.
 
-The last epoch is the result. The best test epoch looks at the test set; much published code prints it. Of
-{of} published numbers {above} are above the last epoch's and not above the best test epoch's, as a number would be that
-was chosen on the test set.{held}
+- **runs**, **numbers**: how many were run, of those for which there is a preset. A number that several tables repeat
+  counts once.
+- **within**: how many of them differ from the published number by no more than the tolerance. It is a point of
+  accuracy, or two standard deviations over seeds if that is more. (For other measures it is 0.01 of a fraction, or a
+  tenth of the number.)
+- **apart**: the mean absolute difference of accuracies, in points.
 
-In the figure a bar about the last epoch is its 95% interval: from the test images, or 2 standard deviations where there
-are several seeds. The band is the tolerance. `dvc --cd reports/papers metrics diff published` shows all run by run.
+The last epoch is the result. The best test epoch is chosen by looking at the test set, and much published code prints
+it. Of {of} published numbers {above} are above our last epoch and not above our best test epoch. That is where a number
+would be that was chosen on the test set.{held}
+
+In the figure the bar around the last epoch is its 95% interval: from the test images or, with several seeds, two
+standard deviations. The grey band is the tolerance around the published number.
+`dvc --cd reports/papers metrics diff published` lists every run.
 {older}
-All methods that ran under one protocol are ranked on [the board](BOARD.md). The current experiment is in
-[table.md](../table.md), the ledger of all choices in [DISCREPANCIES.md](DISCREPANCIES.md).
+[The board](BOARD.md) ranks all methods that ran under one protocol. [DISCREPANCIES.md](DISCREPANCIES.md) is the ledger
+of what the papers leave open. [table.md](../table.md) is the current experiment.
 """,
     )

@@ -10,17 +10,20 @@ from stages.longtail.evaluation.rounding import text
 from stages.longtail.papers import printed_tables, results
 
 AGREEMENT = {
-    "within": "reproduced within the tolerance by the last epoch",
-    "best": "within it by the best test epoch alone",
-    "outside": "outside it by both",
-    "open": "a preset runs it; not run yet",
-    "copied": "only printed: copied by the paper, or no method of ours",
+    "within": "within the tolerance by the last epoch",
+    "best": "within the tolerance by the best test epoch only",
+    "outside": "outside the tolerance by both epochs",
+    "open": "not run yet; there is a preset for it",
+    "copied": "cannot be run here: copied by the paper, or not one of our methods",
 }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """agreement: a key of AGREEMENT. last, best, difference (last - published): as shown, '' where not run."""
+    """A printed number and what was reproduced of it.
+
+    agreement is a key of AGREEMENT. last, best and difference (last - published) are texts, '' if it was not run.
+    """
 
     published: str
     agreement: str
@@ -32,7 +35,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """cells: row label, its method ('' where none), and a cell or None for each column."""
+    """A table as printed. A row has its label, its method ('' if it has none or several), and a cell or None for each
+    column."""
 
     number: int
     columns: list[str]

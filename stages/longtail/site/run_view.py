@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stages.longtail.evaluation import intervals, rounding
-from stages.longtail.papers import explanation, printed_tables
+from stages.longtail.papers import confusions, explanation, printed_tables
 from stages.longtail.site import charts
 from stages.longtail.site.recorded import Recorded
 
@@ -46,14 +46,9 @@ def confusion(run: Recorded) -> Confusion | None:
     if run.answers is None:
         return None
     names = run.answers.classes["name"].tolist()
-    size = len(names)
-    both = run.answers.labels * size + run.answers.predicted  # (seeds, n)
-    counts = np.bincount(both.ravel(), minlength=size * size).reshape(size, size)
-    share = 100 * counts / counts.sum(1, keepdims=True)
-    wrong = np.where(np.eye(size, dtype=bool), 0, share)
-    largest = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
-    pairs = [(names[i // size], names[i % size], float(wrong.flat[i])) for i in largest if wrong.flat[i] > 0]
-    return Confusion(names, share.tolist() if size <= MATRIX else None, pairs)
+    share = confusions.shares(run.answers.predicted, run.answers.labels, len(names))
+    pairs = confusions.pairs(share, names, CONFUSED)
+    return Confusion(names, share.tolist() if len(names) <= MATRIX else None, pairs)
 
 
 def commands(run: Recorded) -> list[str]:

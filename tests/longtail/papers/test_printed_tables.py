@@ -79,7 +79,7 @@ def test_rows_that_were_run_come_first_and_a_held_out_epoch_is_a_row_where_there
 
 def test_a_table_that_nobody_ran_is_a_line() -> None:
     assert printed_tables.markdown("paper", 1, table({}, {})).splitlines()[2:] == [
-        "Nobody ran a number of this table yet. It prints 2 ([csv](table1.csv)), of which a preset runs 2."
+        "No number of this table was run yet. It prints 2 numbers ([csv](table1.csv)); for 2 of them there is a preset."
     ]
 
 
