@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from sklearn.calibration import calibration_curve
 from torch.nn import functional as F
-from torchmetrics.functional.classification import binary_calibration_error
 
 from stages.longtail.prediction.accuracy import GROUPS
 
@@ -41,13 +41,18 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray, shots: Sequence[st
     Returns:
         By group; a group without images is left out.
     """
-    confidence = torch.from_numpy(logits).float().softmax(1).amax(1)
-    correct = torch.from_numpy((logits.argmax(1) == labels).astype(np.int64))
-    return {
-        # Of confidences and hits the binary error is the multi-class one, and needs no matrix of probabilities.
-        group: float(binary_calibration_error(confidence[rows], correct[rows], n_bins=BINS))
-        for group, rows in _members(labels, shots).items()
-    }
+    confidence = torch.from_numpy(logits).float().softmax(1).amax(1).double().numpy()
+    right = logits.argmax(1) == labels
+    members = {group: rows.numpy() for group, rows in _members(labels, shots).items()}
+    return {group: _calibration_error(confidence[rows], right[rows]) for group, rows in members.items()}
+
+
+def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """confidence: float64 (n,). right: bool (n,)."""
+    accuracies, confidences = calibration_curve(right, confidence, n_bins=BINS, pos_label=True)
+    bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)  # as calibration_curve, which does not count
+    _, counts = np.unique(bins, return_counts=True)
+    return float(np.abs(accuracies - confidences) @ counts / len(right))
 
 
 def _members(labels: np.ndarray, shots: Sequence[str]) -> dict[str, torch.Tensor]:

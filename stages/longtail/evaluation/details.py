@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import gmean, hmean
-from torchmetrics.functional.classification import multiclass_f1_score
+from sklearn.metrics import f1_score
 
 from stages.longtail.evaluation import calibration, intervals, shifted_priors, summary
 from stages.longtail.evaluation.intervals import Interval
@@ -41,7 +40,7 @@ def metrics(
         result["ci95_seeds"] = _bounds({name: intervals.of_seeds([run[name] for run in runs]) for name in runs[0]})
     result["last_ten_epochs"] = summary.last_epochs(history)
     result |= _mean([of_classes(matrix) for matrix in matrices], PERCENT)
-    result["macro_f1"] = rounded(float(np.mean([macro_f1(one, labels, len(shots)) for one in tested.predicted])), 4)
+    result["macro_f1"] = rounded(float(np.mean([macro_f1(one, labels) for one in tested.predicted])), 4)
 
     def by_shot(measure: Callable[..., dict[str, float]]) -> dict[str, Any] | None:
         if not probabilities:
@@ -70,15 +69,12 @@ def of_classes(matrix: np.ndarray) -> dict[str, float]:
     }
 
 
-def macro_f1(predicted: np.ndarray, labels: np.ndarray, classes: int) -> float:
-    """The mean of the classes' F1 scores, percent.
+def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of the classes' F1 scores, percent; a class that is neither there nor predicted does not count.
 
-    Args:
-        predicted, labels: int64 (n,).
-        classes: how many there are.
+    predicted, labels: int64 (n,).
     """
-    score = multiclass_f1_score(torch.from_numpy(predicted), torch.from_numpy(labels), classes, average="macro")
-    return 100 * float(score)
+    return 100 * float(f1_score(labels, predicted, average="macro"))
 
 
 def _bounds(found: dict[str, Interval]) -> dict[str, dict[str, float]]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from stages.longtail.prediction.accuracy import GROUPS, by_group
 
@@ -118,6 +117,8 @@ def of_seeds(values: Sequence[float]) -> Interval:
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
     if error == 0:
         return Interval(mean, mean, mean)
+    from scipy import stats  # here: its import takes longer than the rest of the tables, which need it for seeds alone
+
     low, high = stats.t.interval(LEVEL, len(values) - 1, loc=mean, scale=error)
     return Interval(mean, float(low), float(high))
 
@@ -130,6 +131,8 @@ def of_seed_difference(first: Sequence[float], second: Sequence[float]) -> Inter
     difference = float(np.mean(first) - np.mean(second))
     if np.std(first) == np.std(second) == 0:
         return Interval(difference, difference, difference)
+    from scipy import stats  # here: see of_seeds
+
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(LEVEL)
     return Interval(difference, float(low), float(high))
 
