@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,12 @@ def workplace(tmp_path: Path) -> Workplace:
 @pytest.fixture(scope="session")
 def split_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which download and split have run with the tiny parameters."""
+    from inprocess import ok
+
     place = Workplace(tmp_path_factory.mktemp("digits"))
     place.write(tiny())
-    place.ok("download", "split")
+    with chdir(place.folder):
+        ok("download", "split")
     return place.folder
 
 
@@ -148,10 +152,13 @@ def ready(here: Workplace, split_digits: Path) -> Workplace:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> Path:
     """A folder in which represent, classify and evaluate have run, too."""
+    from inprocess import ok
+
     place = Workplace(tmp_path_factory.mktemp("finished"))
     place.write(tiny())
     shutil.copytree(split_digits / "data", place.folder / "data")
-    place.ok("represent", "classify", "evaluate")
+    with chdir(place.folder):
+        ok("represent", "classify", "evaluate")
     return place.folder
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 import workers
 import yaml
 from conftest import Workplace, composed, tiny
-from inprocess import CLASSIFIER, REPRESENTATION, ok
+from inprocess import CLASSIFIER, REPRESENTATION, ok, refused
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +123,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory, split_digits: Path) -> di
     place = Workplace(tmp_path_factory.mktemp("straight"))
     shutil.copytree(split_digits / "data", place.folder / "data")
     place.write(two() | {"runtime": tiny()["runtime"]})
-    place.ok("represent")
+    with chdir(place.folder):
+        ok("represent")
     return state(place.folder / REPRESENTATION)
 
 
@@ -219,8 +221,8 @@ def test_what_is_no_number_in_one_process_is_one_line_for_all(digits: Workplace)
     assert result.stderr.startswith(line) and result.stderr.count("\n") == 1, result.stderr
 
 
-def test_more_processes_than_parts_are_refused(digits: Workplace) -> None:
-    digits.write(tiny(protocol__shards=2, runtime__processes=3))
-    digits.refused("represent", "3 processes are to share a batch of 2 parts", "protocol.shards")
-    digits.write(tiny(protocol__shards=128))
-    digits.refused("represent", "protocol.shards is 128, but protocol.batch_size 64")
+def test_more_processes_than_parts_are_refused(ready: Workplace) -> None:
+    ready.write(tiny(protocol__shards=2, runtime__processes=3))
+    refused("represent", "3 processes are to share a batch of 2 parts", "protocol.shards")
+    ready.write(tiny(protocol__shards=128))
+    refused("represent", "protocol.shards is 128, but protocol.batch_size 64")
