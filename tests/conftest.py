@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import chdir
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from golden.curves import SHORT
+
+from stages.longtail.configuration.composition import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # in this process and every stage that a test starts: bit-for-bit, and no crowding
@@ -48,18 +49,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
 
 def composed(*overrides: str, conf: Path = ROOT / "conf") -> dict[str, Any]:
     """What `dvc exp run -S` makes of conf/ with these overrides."""
-    return yaml.safe_load(_composed(overrides, conf))
-
-
-@cache
-def _composed(overrides: tuple[str, ...], conf: Path) -> str:
-    from hydra import compose, initialize_config_dir  # here: tests/test_cuda.py runs on machines without it
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(conf), version_base=None):
-        config = compose("config", overrides=list(overrides))
-    OmegaConf.resolve(config)
-    return OmegaConf.to_yaml(config)
+    return compose(overrides, conf)
 
 
 class Workplace:

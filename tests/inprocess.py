@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,10 +60,10 @@ def ok(*stages: str) -> None:
         assert start(stage) is None
 
 
-def refused(stage: str, *words: str) -> str:
+def refused(stage: str, *words: str, arguments: Sequence[str] = ()) -> str:
     """Run a stage that must end in one line with every word in it, with every file as it was, and no new one."""
     before = files()
-    line = start(stage)
+    line = start(stage, *arguments)
     assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line, line
     for word in words:
         assert word in line, f"{word!r} is not in {line!r}"

@@ -27,23 +27,29 @@ from stages.longtail.validation import whole_file
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 del PIPELINE["listing"]  # no stage with the digits: tests/longtail/sources/test_listing.py
 
-# Runs a stage in process and prints the files below the working directory that it opened, and the sections it read.
+# Runs the stages one after the other and prints of each the files below the working directory that it opened, and the
+# sections that it read. What all share, above all torch, is imported once, and before anything is noted.
 WATCH = """
 import importlib, json, os, sys
-opened = {"read": set(), "written": set()}
 here = os.getcwd() + os.sep
+opened = {}
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)):
         path = os.path.join(here, os.fsdecode(arguments[0]))
-        if path.startswith(here):
+        if opened and path.startswith(here):
             opened["written" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"].add(path[len(here):])
-stage = importlib.import_module("stages." + sys.argv.pop(1))
+stages = {name: importlib.import_module("stages." + name) for name in sys.argv[1:]}
+del sys.argv[1:]
 from stages.longtail.configuration import parameters
-load, seen = parameters.load, []
-parameters.load = lambda path: seen.append(load(path)) or seen[0]
+load = parameters.load
 sys.addaudithook(hook)
-stage.main()
-result = {"params": sorted(seen[0].read), **{kind: sorted(paths) for kind, paths in opened.items()}}
+result = {}
+for name, stage in stages.items():
+    seen = []
+    parameters.load = lambda path: seen.append(load(path)) or seen[0]
+    opened.update(read=set(), written=set())
+    stage.main()
+    result[name] = {"params": sorted(seen[0].read), **{kind: sorted(paths) for kind, paths in opened.items()}}
 print("WATCHED " + json.dumps(result))
 """
 
@@ -111,15 +117,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         copy = place.folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True)
         copy.symlink_to(path)
-    result = {}
-    for stage in PIPELINE:
-        done = subprocess.run(
-            [sys.executable, "-c", WATCH, stage], cwd=place.folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        line = next(line for line in done.stdout.splitlines() if line.startswith("WATCHED "))
-        result[stage] = json.loads(line.removeprefix("WATCHED "))
-    return result
+    command = [sys.executable, "-c", WATCH, *PIPELINE]
+    done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("WATCHED "))
+    return json.loads(line.removeprefix("WATCHED "))
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
