@@ -250,7 +250,7 @@ def test_every_paper_has_the_stages_of_the_template(name: str) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("other_machine", "send", "trip"), ("--paper says ''", "toy")),
+        (("other_machine", "send", "trip"), ("send takes the runs of one paper", "--paper switching")),
         (("other_machine", "send", "trip", "--paper", "tyo"), ("'tyo'", "did you mean 'toy'?")),
         (("other_machine", "send", "trip", "--paper", "toy", FIRST[:-1]), (FIRST[:-1], f"did you mean '{FIRST}'?")),
         (
