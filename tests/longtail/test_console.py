@@ -61,6 +61,24 @@ def test_a_name_that_the_terminal_cannot_show_is_printed_as_an_escape(workplace:
     assert (done.returncode, done.stdout) == (0, "K\\xe4fer\n"), done.stderr
 
 
+def test_a_second_signal_does_not_interrupt_the_end_that_the_first_one_began() -> None:
+    """SLURM and torchrun both tell the same process to stop."""
+    script = (
+        "import signal\n"
+        "from stages.longtail.console import errors\n"
+        "def main():\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGUSR1)\n"
+        "    finally:\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "        print('kept')\n"
+        "errors.run(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (143, "kept\n"), done.stderr
+    assert done.stderr == "stopped by SIGUSR1: run the same command again to go on after the last finished epoch\n"
+
+
 def test_a_word_that_is_near_to_none_of_many_gets_a_line_that_can_be_read() -> None:
     runs = [f"run-{number}" for number in range(100)]
     few = "run-0, run-1, run-2, run-3, run-4"

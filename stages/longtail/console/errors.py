@@ -33,7 +33,15 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Stop the program, once: SLURM, torchrun and DVC may each send a signal, and what the first one began, such as
+    writing a checkpoint, must not be interrupted by the second."""
+    for stop in STOPS:
+        signal.signal(stop, _told_already)
     raise Interrupted(signal.Signals(signum).name)
+
+
+def _told_already(signum: int, frame: FrameType | None) -> None:
+    """Do nothing. SIG_IGN would be inherited by programs that are started from now on."""
 
 
 def _one_line(error: OSError) -> str:

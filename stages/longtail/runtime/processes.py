@@ -132,10 +132,21 @@ def _check(number: int, shards: int) -> None:
 
 
 def _join(kind: str, shards: int) -> None:
-    """Connect to the other processes. torch's elastic launch has left their addresses in the environment."""
+    """Connect to the other processes. torch's elastic launch has left their addresses in the environment.
+
+    Processes that are started again must not find in the store what those before have left there.
+    """
+    told = os.environ
+    one_store = told["TORCHELASTIC_USE_AGENT_STORE"] == "True"  # for all restarts
+    if one_store and int(told["TORCHELASTIC_MAX_RESTARTS"]) and told["GROUP_WORLD_SIZE"] != "1":
+        # Each machine counts only the restarts that it caused (pytorch/pytorch#108158): they would wait for each other.
+        raise UserError(
+            "torchrun restarts processes of several machines only with a store of its own for each restart: set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment, or leave out --max-restarts"
+        )
     store, number, size = next(dist.rendezvous("env://"))
-    # Processes that torchrun starts again must not find what those before have left in the store.
-    store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    if one_store:
+        store = dist.PrefixStore(told["TORCHELASTIC_RESTART_COUNT"], store)
     _check(size, shards)
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=size)

@@ -73,6 +73,15 @@ def test_processes_are_started_again_after_one_was_killed_but_not_after_an_error
     assert len(launched) == started
 
 
+def test_restarts_of_several_machines_need_a_store_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each machine would wait for the others under the number of restarts that it caused itself."""
+    for name, value in (("USE_AGENT_STORE", "True"), ("MAX_RESTARTS", "3")):
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        processes._join("cpu", 2)
+
+
 def test_one_process_is_given_back_what_it_gives() -> None:
     values = torch.arange(3)
     assert processes.total(values) is values and processes.collected(values) is values
