@@ -24,7 +24,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from stages.longtail.cluster import campaign
+from stages.longtail.cluster import launch_commands
 from stages.longtail.configuration import cells
 from stages.longtail.console import errors
 from stages.longtail.console.errors import UserError
@@ -103,7 +103,7 @@ def main() -> None:
         return
     folder = published.folder_of(papers, args.paper)
     if args.list or args.status:
-        print("\n".join(launching.listing(folder) if args.list else campaign.told(papers, args.paper)))
+        print("\n".join(launching.listing(folder) if args.list else launch_commands.told(papers, args.paper)))
         return
     failed: list[str] = []
     if args.runs:
@@ -114,15 +114,16 @@ def main() -> None:
         if args.only_enter:
             return
         if args.on == "slurm":
-            lines = campaign.on_slurm(papers, args.paper, names, args.conf, args.at_once or 256, dict(args.slurm))
+            at_once, options = args.at_once or 256, dict(args.slurm)
+            lines = launch_commands.on_slurm(papers, args.paper, names, args.conf, at_once, options)
             print("\n".join(lines) or "nothing to submit: all of it is done or in the queue")
             return
         if args.on == "local":
-            failed = campaign.on_this_machine(papers, args.paper, names, args.conf, args.at_once, args.gpus)
+            failed = launch_commands.on_this_machine(papers, args.paper, names, args.conf, args.at_once, args.gpus)
         else:
             failed = launching.run(papers, args.paper, names)
     if args.record or args.on:
-        recorded, refused = campaign.record(papers, args.paper, args.conf)
+        recorded, refused = launch_commands.record(papers, args.paper, args.conf)
         print("\n".join([*(f"recorded {stage}" for stage in recorded), *refused]) or "nothing new to record")
         if refused:
             failed = [*failed, f"{len(refused)} that could not be recorded"]

@@ -16,7 +16,7 @@ from conftest import ROOT
 from test_pipeline import ENV, call, ran
 from toy_paper import FIRST, dvc, launch, make
 
-from stages.longtail.cluster import attempts, campaign
+from stages.longtail.cluster import attempts, launch_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 JOBS = Path("reports/papers/toy/data/jobs")
@@ -85,7 +85,7 @@ def test_slurm_stops_jobs_and_goes_on_with_them(
             time.sleep(0.2)
 
     def line(run: str) -> str:
-        return next(line for line in campaign.told(Path("reports/papers"), "toy") if line.split()[1] == run)
+        return next(line for line in launch_commands.told(Path("reports/papers"), "toy") if line.split()[1] == run)
 
     def reach(job: str, wanted: str) -> None:
         """Wait until the job is in this state, which it must not miss."""

@@ -68,20 +68,20 @@ def test_a_paper_from_its_plan_to_its_tables(paper: Path) -> None:
     assert (
         len(listed) == 6 and listed[0] == f"recorded       {FIRST}  seeds 0" and listed[1].startswith("not asked for")
     )
-    # Stopped (Ctrl-C goes to the whole group) with the next cell done, the campaign goes on after it.
+    # Stopped (Ctrl-C goes to the whole group) with the next cell done, launch goes on after it.
     command = ("python", "-m", "stages.launch", "toy", "*")
-    campaign = subprocess.Popen(command, cwd=paper, env=ENV, stdout=subprocess.DEVNULL, start_new_session=True)
+    launched = subprocess.Popen(command, cwd=paper, env=ENV, stdout=subprocess.DEVNULL, start_new_session=True)
     while len(finished := sorted(path.parent.name for path in toy.glob("metrics/*/metrics.json"))) < 2:
-        assert campaign.poll() is None
+        assert launched.poll() is None
         time.sleep(0.05)
     while not all(f"run@{name}:" in (toy / "dvc.lock").read_text() for name in finished):
-        assert campaign.poll() is None
+        assert launched.poll() is None
         time.sleep(0.05)
-    while not stage_runs(campaign.pid):
-        assert campaign.poll() is None
+    while not stage_runs(launched.pid):
+        assert launched.poll() is None
         time.sleep(0.01)  # DVC itself writes its own files right before and after a stage
-    os.killpg(campaign.pid, signal.SIGINT)
-    campaign.wait(timeout=60)
+    os.killpg(launched.pid, signal.SIGINT)
+    launched.wait(timeout=60)
     output = call(paper, *command, timeout=600)
     assert not {name.split("@")[1] for name in ran(output) if ":run@" in name} & {*finished}
     assert tables(paper, "--paper", "toy", "--missing").startswith("toy: 0 runs missing")

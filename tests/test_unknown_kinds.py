@@ -15,7 +15,7 @@ from conftest import tiny
 from stages.longtail.classification import apply_classifier
 from stages.longtail.configuration.parameters import parse
 from stages.longtail.configuration.schema import Section
-from stages.longtail.data import samplers
+from stages.longtail.data import augment, samplers
 from stages.longtail.data.batches import Batches
 from stages.longtail.models import heads
 from stages.longtail.recipe.protocol import Protocol
@@ -70,6 +70,7 @@ DISPATCHES: dict[str, Callable[[], Any]] = {
     "embedded": lambda: samplers.epoch(ClassSampler(), NEW, LABELS, 2, RANDOM, 0, 1),
     "embedded, counted": lambda: samplers.total(5, NEW, 2, 1),
     "augmentation": lambda: Batches.draw(SimpleNamespace(), "novel", 1, RANDOM),
+    "crop": lambda: augment.draw("novel", 1, 1, RANDOM),
     "precision": lambda: Compute(CPU, "novel").autocast(),
 }
 

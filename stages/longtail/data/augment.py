@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import torch
@@ -34,8 +34,13 @@ def draw(
     """
     draws = np.zeros((count, 3), np.int64)
     draws[:, :2] = pixels + larger // 2
-    if kind != "none":
-        draws[:, :2] = random.integers(0, 2 * pixels + larger + 1, (count, 2))
+    match kind:
+        case "none":
+            return draws
+        case "crop" | "crop_flip":
+            draws[:, :2] = random.integers(0, 2 * pixels + larger + 1, (count, 2))
+        case _:
+            assert_never(kind)
     if kind == "crop_flip":
         draws[:, 2] = random.integers(0, 2, count)
     return draws

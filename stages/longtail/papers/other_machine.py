@@ -13,7 +13,7 @@ from stages.longtail.console.suggestions import suggest
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers import jobs, plan, published, recording, requested_runs
 from stages.longtail.papers.jobs import HERE, Job
-from stages.longtail.provenance import revision
+from stages.longtail.provenance import code_revision
 
 SCRIPT = """\
 # Run it in the repository's root: bash {folder}/run.sh. If a run fails, the others are done all the same.
@@ -49,7 +49,7 @@ def send(folder: Path, paper: str, runs: list[str], papers: Path, conf: Path) ->
         raise UserError(f"every run of {paper} that was asked for has results: name those to run again")
     ordered = jobs.order(folder, paper, names, papers, conf)
     jobs.write(folder, paper, ordered)
-    script = [f"export {revision.VARIABLE}={commit}" for commit in [revision.current()] if commit]
+    script = [f"export {code_revision.VARIABLE}={commit}" for commit in [code_revision.current()] if commit]
     written: set[str] = set()
     for job in ordered.values():
         if job.is_run:

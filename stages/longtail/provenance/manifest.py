@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.longtail.provenance import revision
+from stages.longtail.provenance import code_revision
 from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import Compute
 
 
 def facts() -> dict[str, Any]:
     """What may differ between two processes that train epochs of the same run."""
-    return {"threads": torch.get_num_threads(), "revision": revision.current()}
+    return {"threads": torch.get_num_threads(), "revision": code_revision.current()}
 
 
 def describe(compute: Compute, at_once: int, seconds: float, images: int) -> dict[str, Any]:

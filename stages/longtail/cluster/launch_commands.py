@@ -1,4 +1,4 @@
-"""Runs that launch hands to a pool on this machine or to a cluster, and records afterwards.
+"""What `launch --on`, `--status` and `--record` do: run jobs in a pool here or on a cluster, tell of them, record them.
 
 Jobs run plain commands and never DVC, whose locks work on one machine only. One process records what the jobs leave.
 """
