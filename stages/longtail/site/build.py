@@ -30,7 +30,11 @@ from stages.longtail.site.writing import Site
 
 
 def build(out: Path, reports: Path, conf: Path) -> tuple[int, int]:
-    """Write the site. Returns how many pages it has and its bytes. Raises UserError if `out` holds something else."""
+    """Write the site. Returns how many pages and how many bytes it has.
+
+    Raises:
+        UserError: `out` is a folder with something else.
+    """
     with Site(out) as site:
         _write(site, reports / "papers", conf)
         return site.finish()

@@ -1,6 +1,7 @@
-"""The page's charts, as Vega-Lite. Colours are variables of the style sheet: one chart serves both modes and print.
+"""The page's charts, as Vega-Lite.
 
-Each function returns what a page embeds; page.js draws it at the width that there is.
+Their colours are variables of the style sheet, so that one chart serves light and dark mode and print.
+Each function returns a specification for a page to embed. page.js draws it, as wide as its place.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ NAMES = alt.Axis(
 
 
 def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    """A dumbbell for each run, from its last to its best test epoch, with what is printed.
+    """A dumbbell for each run, from its last to its best test epoch, with the printed number.
 
     rows: see scoreboard_figure.rows; names: what stands beside each.
     """
@@ -76,7 +77,7 @@ def scoreboard(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
 
 
 def accuracy_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
-    """Test accuracy of each group and training accuracy, by epoch. history: as history.csv, values as text."""
+    """Test accuracy of each group and training accuracy, by epoch. history: history.csv, with its values as text."""
     shown = {
         "test_all": "all",
         "test_many": "many",
@@ -91,7 +92,7 @@ def accuracy_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
 
 
 def loss_by_epoch(history: pd.DataFrame) -> dict[str, Any]:
-    """Training loss, by epoch, on a logarithmic scale where it never is 0."""
+    """Training loss by epoch, on a logarithmic scale unless it is 0 somewhere."""
     positive = bool((pd.to_numeric(history.loss) > 0).all())
     scale = alt.Scale(type="log", nice=False) if positive else alt.Scale(zero=False)
     return _by_epoch(history[["seed", "epoch", "loss"]], ["loss"], history, "training loss", scale)
@@ -138,7 +139,10 @@ def _by_epoch(
 
 
 def accuracy_by_class(rows: pd.DataFrame) -> dict[str, Any]:
-    """Bars with intervals where they are known. rows: columns rank, name, count, accuracy, low, high (percent)."""
+    """A bar for each class, with its interval if it is known.
+
+    rows: columns rank, name, count, accuracy, low and high (percent).
+    """
     named = len(rows) <= 25
     x = alt.X("name:N", sort=None, title=None) if named else alt.X("rank:O", title="class", axis=None)
     base = alt.Chart(_data(rows.assign(**_texts(rows, "accuracy")))).encode(
@@ -189,7 +193,7 @@ def accuracy_by_rank(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def methods(rows: pd.DataFrame) -> dict[str, Any]:
-    """A dot with its interval for each method. rows: columns method, accuracy, low, high, the best first."""
+    """A dot with its interval for each method. rows: columns method, accuracy, low, high; the best method first."""
     names = ("accuracy", "low", "high")
     base = alt.Chart(_data(rows.assign(**_texts(rows, *names)))).encode(
         y=alt.Y("method:N", sort=None, title=None, axis=NAMES),
@@ -206,22 +210,22 @@ def methods(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _texts(rows: pd.DataFrame, *names: str) -> dict[str, list[str]]:
-    """Columns NAME_text for tooltips, rounded as everywhere: a chart's own formats round 76.85 to 76.8."""
+    """Columns NAME_text for tooltips, rounded as in tables. (The formats of Vega-Lite would round 76.85 to 76.8.)"""
     return {f"{name}_text": ["" if pd.isna(value) else text(value, 1) for value in rows[name]] for name in names}
 
 
 def _known(field: str) -> str:
-    """Leaves out what a csv has nothing for, which is drawn as 0 otherwise."""
+    """A filter that leaves out empty values of a csv, which would be drawn as 0."""
     return f"isValid(datum.{field}) && datum.{field} !== ''"
 
 
 def _data(frame: pd.DataFrame) -> alt.InlineData:
-    """As csv, a third of the size of a list of objects."""
+    """The data as csv, which needs a third of the room of a list of objects."""
     return alt.InlineData(frame.to_csv(index=False, lineterminator="\n"), format=alt.CsvDataFormat(type="csv"))
 
 
 def _spec(chart: alt.LayerChart | alt.FacetChart, description: str, height: Any = HEIGHT) -> dict[str, Any]:
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     spec = chart.properties(width="container", height=height, autosize=fit, description=description).to_dict()
-    del spec["$schema"]  # page.js says what it is; it would be an address of elsewhere
+    del spec["$schema"]  # an address of another site, which is not needed: page.js says that this is Vega-Lite
     return spec

@@ -27,9 +27,9 @@ class Claim:
 
 
 def read(about: str, cells: pd.DataFrame) -> list[Claim]:
-    """Of each list item in the first section, every part that begins with a table.
+    """The claims in the first section of about.md: each part of a list item that begins with the name of a table.
 
-    about: the text of about.md; cells: those of its paper, see results.cells.
+    about: the text of about.md. cells: those of its paper, see results.cells.
     """
     found = []
     for item in ITEM.findall(sections(about)[1]):
@@ -41,7 +41,7 @@ def read(about: str, cells: pd.DataFrame) -> list[Claim]:
 
 
 def sections(about: str) -> tuple[str, str, str]:
-    """What stands before the first heading of the second level, its section, and all after it."""
+    """about.md in three parts: what stands before the first heading of level 2, its section, and the rest."""
     before, _, rest = about.partition("\n## ")
     first, mark, others = rest.partition("\n## ")
     return before, "## " + first, mark + others
@@ -53,7 +53,7 @@ def without(section: str) -> str:
 
 
 def numbers(text: str) -> list[int]:
-    """Of the tables that a text begins with: [1, 2, 3] of 'Tables 1 to 3: ...', [2, 4] of 'Tables 2 and 4: ...'."""
+    """The tables that a text begins with: 'Tables 1 to 3: ...' gives [1, 2, 3], 'Tables 2 and 4: ...' gives [2, 4]."""
     named = NAMED.match(text)
     if named is None:
         return []

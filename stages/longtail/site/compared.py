@@ -11,12 +11,16 @@ from stages.longtail.papers import board
 from stages.longtail.site import charts
 from stages.longtail.site.recorded import Recorded
 
-LINES = 8  # of a chart: no more can be told apart
+LINES = 8  # a chart has at most so many, because a reader cannot tell more of them apart
 
 
 @dataclass(frozen=True)
 class Place:
-    """head: columns; rows: a run and its cells, Markdown as in BOARD.md."""
+    """A protocol and subset.
+
+    head has the names of the columns. rows has each run with its cells, which are Markdown as in BOARD.md. ranked and
+    by_rank are charts.
+    """
 
     protocol: str
     subset: str
@@ -49,7 +53,7 @@ def _ranked(runs: list[Recorded]) -> dict[str, Any]:
 
 
 def _by_rank(runs: list[Recorded]) -> dict[str, Any]:
-    """Of the best methods, and of `joint`."""
+    """A chart of the best methods and of `joint`, see charts.accuracy_by_rank."""
     chosen = [run for run in runs if run.label != board.BASE][: LINES - 1]
     chosen += [run for run in runs if run.label == board.BASE]
     frames = [run.classes[["rank", "name", "count", "accuracy"]].assign(method=run.short) for run in chosen]

@@ -9,12 +9,16 @@ import pandas as pd
 from stages.longtail.evaluation.rounding import text
 from stages.longtail.papers import scoreboard
 
-STEPS = (1.0, 2.0, 4.0)  # points; a cell is as dark as the number of those that it exceeds
+STEPS = (1.0, 2.0, 4.0)  # points; the more of them a difference exceeds, the darker its cell
 
 
 @dataclass(frozen=True)
 class Cell:
-    """apart: mean absolute difference by the last epoch, '' where nothing was run; level: 0 to 3, or -1."""
+    """A table of a paper.
+
+    apart is the mean absolute difference of the last epoch, '' if nothing was run. level is how many STEPS it exceeds,
+    -1 if nothing was run. run and runnable count the table's numbers.
+    """
 
     apart: str
     level: int

@@ -8,7 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Line:
-    """number: its line in the file. cells: paper and section, what it says, common code, we, difference; Markdown."""
+    """A line of the ledger.
+
+    number is its line in the file. cells has, as Markdown: paper and section, what the paper says, what common code
+    does, what we do, the difference.
+    """
 
     number: int
     section: str
@@ -21,7 +25,7 @@ class Line:
 
 
 def read(path: Path) -> list[Line]:
-    """All lines, without the heads of their tables."""
+    """All lines of the tables, except their headings."""
     lines, section = [], ""
     for number, text in enumerate(path.read_text().splitlines(), 1):
         if text.startswith("## "):

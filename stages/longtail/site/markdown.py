@@ -15,9 +15,10 @@ _TABLE = '<div class="scroll" tabindex="0" role="region" aria-label="table"><tab
 
 
 def block(text: str, address: Callable[[str], str] | None = None) -> Markup:
-    """Paragraphs, lists and tables; a table can be scrolled by itself, also with the keyboard.
+    """Paragraphs, lists and tables as HTML. A wide table can be scrolled by itself, also with the keyboard.
 
-    address: of a link's target, '' for what the site does not have, whose text then stands alone; see `in_site`.
+    address: gives the address in the site of what a link points to, or '' if the site does not have it. Then the text
+    of the link stays, without a link. See `in_site`.
     """
     tokens = _PARSER.parse(text)
     for token in tokens:
@@ -27,12 +28,12 @@ def block(text: str, address: Callable[[str], str] | None = None) -> Markup:
 
 
 def inline(text: str) -> Markup:
-    """A cell or a sentence."""
+    """A cell or a sentence as HTML, without a paragraph around it."""
     return Markup(_PARSER.renderInline(text))
 
 
 def in_site(target: str, folder: str = "") -> str:
-    """The page of the site that has what a link in reports/papers/`folder` points to; '' where none has."""
+    """The page of the site for the target of a link in reports/papers/`folder`; '' if the site has no such page."""
     path = posixpath.normpath(posixpath.join(folder, target.partition("#")[0]))
     for pattern, page in (
         (r"(\w+)/(?:README|about)\.md", r"papers/\1.html"),
@@ -45,7 +46,7 @@ def in_site(target: str, folder: str = "") -> str:
 
 
 def files(text: str, folder: str) -> list[str]:
-    """The files of a folder, such as analyses, that a text links to or shows."""
+    """The files in a folder, such as analyses, that a text links to or shows as pictures."""
     return sorted(set(re.findall(rf"\]\(({folder}/[^)]+)\)", text)))
 
 

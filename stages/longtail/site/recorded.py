@@ -14,17 +14,18 @@ from stages.longtail.configuration.composition import compose
 from stages.longtail.files.artifacts import read_csv, read_json
 from stages.longtail.papers import board, plan, published, requested_runs, results
 
-# By which rule a number of a run was chosen (see results.SELECTIONS): the sections of metrics.json that have it and its
-# deviation over seeds.
+# For each rule by which a number of a run can be chosen (see results.SELECTIONS): the section of metrics.json that has
+# the number, and the one that has its standard deviation over seeds.
 SECTIONS = {"last": ("acc", "std"), "best": ("best", "best_std"), "selected": ("selected", "selected_std")}
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One run. `more` is {} and `answers` None if it was recorded before these files were kept.
+    """One run. If it was recorded before these files were kept, `more` is {} and `answers` is None.
 
     intervals: of each group's accuracy, see results.Run.
-    classes: one row per class, the one with most training images first: rank, class, name, count, shot and accuracy.
+    classes: one row per class with rank, class, name, count, shot and accuracy; the class with most training images is
+    the first.
     history: one row per epoch and seed.
     """
 
@@ -56,19 +57,19 @@ class Recorded:
 
     @property
     def short(self) -> str:
-        """The same where there is little room: mfw +beta=0.5."""
+        """A short form of `label`, such as mfw +beta=0.5."""
         changes = [change for change in self.request.changes if not change.startswith("method=")]
         return " ".join([self.method, *(re.sub(r"^[\w.]*\.", "+", change) for change in changes)])
 
     @property
     def subset(self) -> str:
-        """Such as: cifar10 exp 100."""
+        """The data set, profile and ratio, such as cifar10 exp 100."""
         split = self.sections["split"]
         return f"{self.sections['dataset']['name']} {split['profile']} {split['ratio']:g}"
 
     @property
     def page(self) -> str:
-        """Its page's path in the site."""
+        """The path of its page in the site."""
         return f"runs/{self.paper}/{self.name}.html"
 
     def value(self, rule: str, group: str = "all") -> float | None:
@@ -78,7 +79,7 @@ class Recorded:
         return self.metrics.get(SECTIONS[rule][1], {}).get(group)
 
     def interval(self, group: str = "all") -> tuple[float, float] | None:
-        """95%, of the last epoch, from the test images."""
+        """The 95% interval of the last epoch from the test images, or None if it is not known."""
         found = self.intervals.get(group)
         return (found["low"], found["high"]) if found else None
 

@@ -15,14 +15,17 @@ from stages.longtail.papers import confusions, explanation, printed_tables
 from stages.longtail.site import charts
 from stages.longtail.site.recorded import Recorded
 
-CONFUSED = 30  # pairs of classes that are listed where a matrix would be too large to read
-MATRIX = 20  # classes up to which the whole matrix is shown
+MATRIX = 20  # with more classes the whole matrix is too large to read
+CONFUSED = 30  # how many pairs of classes are listed then
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Shares of a class's test images, percent, over all seeds. matrix: rows are true classes, or None where there are
-    too many; pairs: true class, predicted class and share, the largest first."""
+    """Which classes are taken for which: shares of a class's test images over all seeds, percent.
+
+    matrix has a row for each true class, and is None if there are too many classes. pairs has the true class, the
+    predicted class and the share of the most frequent mistakes, the largest first.
+    """
 
     names: list[str]
     matrix: list[list[float]] | None
@@ -42,7 +45,7 @@ def classes(run: Recorded) -> pd.DataFrame:
 
 
 def confusion(run: Recorded) -> Confusion | None:
-    """None where the answers to the test images were not kept."""
+    """See Confusion. None if the predictions of the test images were not kept."""
     if run.answers is None:
         return None
     names = run.answers.classes["name"].tolist()

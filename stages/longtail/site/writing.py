@@ -1,4 +1,4 @@
-"""Pages from templates, with links that hold wherever the site lies: on a disk, on a server, in a folder of one."""
+"""Writes pages from templates. Links are relative, so that the site works on a disk and in any folder of a server."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from stages.longtail.papers import published
 from stages.longtail.site import markdown
 
 HERE = Path(__file__).parent
-MARK = "assets/page.js"  # by which a folder is known to be such a site
+MARK = "assets/page.js"  # a folder that has this file is a site and may be overwritten
 
 
 class Site:
-    """A folder that is written whole beside its place and then takes its name, or leaves nothing if something fails."""
+    """The site's folder.
+
+    It is written under another name first, and renamed when it is complete. If something fails, nothing is left.
+    """
 
     def __init__(self, out: Path):
         if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
             raise UserError(f"{out} holds something else than the page: give --out another folder")
         self.out, self.partial = out, out.with_name(f".{out.name}.partial")
         shutil.rmtree(self.partial, ignore_errors=True)
-        self.common: dict[str, Any] = {}  # what every template has
+        self.common: dict[str, Any] = {}  # variables of every template
         loader = FileSystemLoader(HERE / "templates")
         self.jinja = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -86,10 +89,10 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A dotted name that a narrow column may break after its dots and underscores."""
+    """A name in which a browser may break the line after dots, underscores and the like."""
     return Markup(re.sub(r"(?<=[._/=+])(?=\w)", Markup("<wbr>"), str(escape(name))))
 
 
 def embedded(value: Any) -> Markup:
-    """JSON that may stand in a page's script element."""
+    """JSON that is safe inside a script element."""
     return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
