@@ -129,7 +129,7 @@ ANALYSES = (
         "Figure 7: feature deviation",
         "Distance between the mean training feature and the mean test feature of each class, features of length 1, "
         "not augmented; over 1000 draws of as many training images as the smallest class has. At the end of training; "
-        "mean over seeds.",
+        "mean over seeds. Runs that share a representation coincide.",
         by_run(deviations),
         draw_deviations,
         needs="checkpoint",
