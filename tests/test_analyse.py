@@ -119,6 +119,18 @@ def test_the_same_bytes_again_and_other_runs_stay(papers: Path) -> None:
     }
 
 
+def test_runs_one_after_the_other_give_the_file_of_both_together(papers: Path) -> None:
+    """Also where columns have numbers for names, as channels have."""
+    runs = ("procrustean/digits-exp-20-cbs", "procrustean/digits-exp-20-joint")
+    path = Path("reports/papers/end_to_end/analyses/figure2_correlation-digits-exp-20.csv")
+    assert start("analyse", "end_to_end", *runs, "--only", "figure2_correlation") is None
+    together = path.read_bytes()
+    path.unlink()
+    for run in runs:
+        assert start("analyse", "end_to_end", run, "--only", "figure2_correlation") is None
+    assert path.read_bytes() == together and pd.read_csv(path).notna().all(axis=None)
+
+
 def test_what_cannot_be_drawn_says_why(papers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("reports/papers/procrustean/data/classifier/digits-exp-20-joint/checkpoint.pt")
 

@@ -82,6 +82,7 @@ def write(analyses: Sequence[Analysis], runs: Sequence[Run], folder: Path) -> li
 
 def _merge(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows together with the file's rows of other runs, in alphabetical order of the runs."""
+    rows = rows.rename(columns=str)  # as they are read from a file, or columns with numbers for names stand there twice
     if "run" not in rows:
         return rows
     if path.is_file():

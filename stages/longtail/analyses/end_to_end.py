@@ -276,7 +276,8 @@ ANALYSES = (
         "Figure 3: true positives, gradient norm, weight norm",
         "By class, at the end of training: mean probability of the true class on the training and on the test "
         "images, norm of the gradient of the mean cross-entropy over the training images for the class's weights, and "
-        "norm of these weights; mean over seeds. The csv also has the gradient's positive and negative part (Eq. 6).",
+        "norm of these weights; mean over seeds. Logits are as the training loss adjusts them: LDAM takes its margin "
+        "off the true class, here on test images too. The csv has the gradient's positive and negative part (Eq. 6).",
         by_run(classifier_learning),
         draw_classifier_learning,
         needs="checkpoint",
