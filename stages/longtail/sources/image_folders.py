@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -20,11 +22,34 @@ TOGETHER = 4096  # files that a pool of threads is given at once: it takes a kil
 NAMED = 3  # so many examples in a message
 
 
+class Paths(Sequence[Path]):
+    """Paths as one text in memory, because a Path takes ten times as much, which a million of them make felt."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self._text, self._ends = bytearray(), array("q", [0])
+        for path in paths:
+            self._text += os.fsencode(path)
+            self._ends.append(len(self._text))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> Path: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Path]: ...
+    def __getitem__(self, row: int | slice) -> Path | list[Path]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        return Path(os.fsdecode(bytes(self._text[self._ends[row] : self._ends[row + 1]])))
+
+
 @dataclass(frozen=True)
 class Files:
     """The image files of a division and their labels, int64 (n,), each an index into the class names."""
 
-    paths: list[Path]
+    paths: Paths
     labels: np.ndarray
 
 
@@ -132,23 +157,26 @@ def _class_name(folder: Path) -> str:
 
 def _images(division: Path, classes: list[str], folders: dict[str, list[Path]]) -> tuple[Files, list[Path]]:
     """The division's images, and its files that are not images."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        mine = [path for folder in folders.get(name, []) for path in walk(folder)]
-        paths += mine
-        labels += [label] * len(mine)
+    labels = array("q")
+
+    def of_classes() -> Iterator[Path]:
+        for label, name in enumerate(classes):
+            for folder in folders.get(name, []):
+                for path in walk(folder):
+                    labels.append(label)
+                    yield path
+
+    paths = Paths(of_classes())
     kept = images_among(paths)
     loose = [path for path in visible(division) if not path.is_dir()]
     return (
-        Files([path for path, yes in zip(paths, kept, strict=True) if yes], np.array(labels, np.int64)[kept]),
+        Files(Paths(path for path, yes in zip(paths, kept, strict=True) if yes), np.array(labels, np.int64)[kept]),
         loose + [path for path, yes in zip(paths, kept, strict=True) if not yes],
     )
 
 
-def images_among(paths: Iterable[Path]) -> np.ndarray:
+def images_among(paths: Sequence[Path]) -> np.ndarray:
     """Which of the files are images, bool (n,)."""
-    paths = list(paths)
     kept = np.empty(len(paths), bool)
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), TOGETHER):

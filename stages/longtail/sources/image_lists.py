@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.files.artifacts import text_path
-from stages.longtail.sources.image_folders import TOGETHER, Files, Found
+from stages.longtail.sources.image_folders import TOGETHER, Files, Found, Paths, readable
 
 
 def find(train: Path, test: Path, root: Path) -> Found:
@@ -28,43 +29,47 @@ def find(train: Path, test: Path, root: Path) -> Found:
         UserError: A line is not `path label`, a class is missing from a list, or an image from `root`.
     """
     entries = {path: _read(path) for path in (train, test)}
-    labels = {path: np.array([label for _, label in lines], np.int64) for path, lines in entries.items()}
-    classes = max(int(numbers.max()) for numbers in labels.values()) + 1
-    for path, numbers in labels.items():
-        listed = set(numbers.tolist())
+    classes = max(int(entry.labels.max()) for entry in entries.values()) + 1
+    for path, entry in entries.items():
+        listed = np.unique(entry.labels).tolist()
         if len(listed) < classes:
-            absent = next(label for label in range(classes) if label not in listed)
+            absent = next(label for label, there in enumerate([*listed, -1]) if label != there)
             raise UserError(
                 f"{path} has no image of class {absent}, but labels go up to {classes - 1}: number the classes from "
                 "0 without a gap, and list images of each to train and to test on"
             )
     files = {}
-    for path, lines in entries.items():
-        paths = [root / text_path(name) for name, _ in lines]
-        _all_there(path, paths, root)
-        files[path] = Files(paths, labels[path])
+    for path, entry in entries.items():
+        files[path] = Files(Paths(root / name for name in entry.paths), entry.labels)
+        _all_there(path, files[path].paths, root)
     return Found(_class_names(entries[train], classes), files[train], files[test])
 
 
-def _read(path: Path) -> list[tuple[str, int]]:
-    """The lines of a list: the path of an image and its label."""
+def _read(path: Path) -> Files:
+    """The lines of a list: the paths of images, as they stand there, and their labels."""
     if not path.is_file():
         raise UserError(f"{path} is missing: set dataset.lists.train and dataset.lists.test to list files")
+    labels = array("q")
+
+    def names() -> Iterator[Path]:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                name, _, label = line.strip().rpartition(" ")
+                if not name or not (label.isascii() and label.isdigit() and len(label) < 10):
+                    shown = line.rstrip("\n")[:80]
+                    raise UserError(f"{path} line {number} is not 'path label', a path and a whole number: {shown!r}")
+                labels.append(int(label))
+                yield text_path(name.strip())
+
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        paths = Paths(names())
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no text in UTF-8 ({error}): convert it") from None
-    entries = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not (label.isascii() and label.isdigit() and len(label) < 10):
-            raise UserError(f"{path} line {number} is not 'path label', a path and a whole number: {line[:80]!r}")
-        entries.append((name.strip(), int(label)))
-    if not entries:
+    if not labels:
         raise UserError(f"{path} names no image: its lines are to be 'path label'")
-    return entries
+    return Files(paths, np.array(labels))
 
 
 def _all_there(path: Path, images: Sequence[Path], root: Path) -> None:
@@ -81,10 +86,10 @@ def _all_there(path: Path, images: Sequence[Path], root: Path) -> None:
         )
 
 
-def _class_names(entries: list[tuple[str, int]], classes: int) -> list[str]:
+def _class_names(entries: Files, classes: int) -> list[str]:
     folders: list[set[PurePosixPath]] = [set() for _ in range(classes)]
-    for name, label in entries:
-        folders[label].add(PurePosixPath(name).parent)
+    for path, label in zip(entries.paths, entries.labels.tolist(), strict=True):
+        folders[label].add(PurePosixPath(readable(path.parent)))
     own = [next(iter(mine)) for mine in folders if len(mine) == 1]
     if len(set(own)) < classes or len({folder.is_absolute() for folder in own}) > 1:
         return [str(label) for label in range(classes)]

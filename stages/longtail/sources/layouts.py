@@ -55,7 +55,8 @@ def files(dataset: Dataset) -> Iterator[Path]:
     if lists:
         found = image_lists.find(*lists, folder)
         yield from lists
-        yield from found.train.paths + found.test.paths
+        yield from found.train.paths
+        yield from found.test.paths
         return
     for division in ("train", "test", "val"):
         if (folder / division).is_dir():

@@ -20,6 +20,7 @@ from stages.longtail.console.suggestions import suggest
 from stages.longtail.files.artifacts import digest
 from stages.longtail.sources import layouts
 from stages.longtail.sources.dataset import Dataset
+from stages.longtail.sources.image_folders import Paths
 from stages.longtail.sources.large_sets import IMAGENET_MEAN, IMAGENET_STD, SETS
 from stages.longtail.sources.layouts import root_of
 from stages.longtail.sources.originals import Originals
@@ -91,7 +92,7 @@ def _only(source: Source, names: Sequence[str]) -> Source:
         labels = label[division.labels]
         rows, images = np.flatnonzero(labels >= 0), division.images
         if isinstance(images, Pictures | Originals):
-            return Division(replace(images, files=[images.files[row] for row in rows]), labels[rows])
+            return Division(replace(images, files=Paths(images.files[row] for row in rows.tolist())), labels[rows])
         return Division(images[rows], labels[rows])
 
     return replace(source, classes=list(names), train=part(source.train), test=part(source.test))

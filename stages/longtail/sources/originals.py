@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.longtail.packing import packs
 from stages.longtail.packing.packs import Original, Pack
+from stages.longtail.sources import duplicates
 from stages.longtail.sources.pictures import FORMATS, eight_bits, in_order, naming, orientation
 
 
@@ -20,7 +21,7 @@ from stages.longtail.sources.pictures import FORMATS, eight_bits, in_order, nami
 class Originals:
     """The files of a division. name: train or test, for the progress bar."""
 
-    files: list[Path]
+    files: Sequence[Path]
     name: str
 
     def pack(self, path: Path) -> None:
@@ -73,6 +74,6 @@ def _turned_alike(content: bytes, size: tuple[int, int]) -> bool:
     return (image.shape[2], image.shape[1]) == size
 
 
-def hashes(pack: Pack) -> list[bytes]:
-    """A hash of each file in a pack, to find files that are there more than once."""
-    return [hashlib.blake2b(pack.read(row), digest_size=16).digest() for row in range(len(pack))]
+def hashes(pack: Pack) -> np.ndarray:
+    """A hash of each file in a pack, to find files that are there more than once: uint64 (n, 2)."""
+    return duplicates.of_files(pack.read(row) for row in range(len(pack)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Pictures:
     kept, as torchvision's Resize and CenterCrop do, the usual preparation of test images.
     """
 
-    files: list[Path]
+    files: Sequence[Path]
     side: int
     whole: bool
     name: str  # train or test, for the progress bar
@@ -69,7 +69,7 @@ class Pictures:
         return resized.crop((left, top, left + side, top + side))
 
 
-def in_order(read: Callable[[Path], ImageT], files: list[Path], doing: str, first: int = 0) -> Iterator[ImageT]:
+def in_order(read: Callable[[Path], ImageT], files: Sequence[Path], doing: str, first: int = 0) -> Iterator[ImageT]:
     """What `read` makes of each file from number `first` on, in order; the work of all cores, with a progress bar.
 
     Args:

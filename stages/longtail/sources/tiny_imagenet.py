@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.longtail.console.errors import UserError
-from stages.longtail.sources.image_folders import Files, Found, images_among, visible
+from stages.longtail.sources.image_folders import Files, Found, Paths, images_among, visible
 
 FOLDER = "tiny-imagenet-200"  # what the archive unpacks to
 ANNOTATIONS = Path("val/val_annotations.txt")  # file name, class and a box, apart by tabs
@@ -38,7 +38,7 @@ def find(folder: Path) -> Found:
 
 def _files(by_class: list[list[Path]]) -> Files:
     labels = np.repeat(np.arange(len(by_class), dtype=np.int64), [len(paths) for paths in by_class])
-    return Files([path for paths in by_class for path in paths], labels)
+    return Files(Paths(path for paths in by_class for path in paths), labels)
 
 
 def _only_images(train: Path, classes: list[str], by_class: list[list[Path]]) -> Files:

@@ -72,7 +72,7 @@ def test_hidden_and_tools_folders_are_no_classes(root: Path) -> None:
     paint(root / "train/cat/.hidden.png")
     (root / "train/cat/.DS_Store").write_bytes(b"\0\0\0\1Bud1")
     found = image_folders.find(root)
-    assert found.classes == ["ant", "cat"] and found.train.paths == before.train.paths and not found.notes
+    assert found.classes == ["ant", "cat"] and list(found.train.paths) == list(before.train.paths) and not found.notes
 
 
 @pytest.mark.parametrize("content", ["notes.txt", None], ids=["a file", "empty"])
