@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, Workplace
-from inprocess import ok
+from inprocess import ok, start
 from PIL import Image
 
 from stages.longtail.configuration.composition import compose
@@ -75,5 +75,8 @@ def test_a_thousand_classes_go_through_every_stage(here: Workplace, monkeypatch:
     assert len(pd.read_csv("reports/per_class.csv")) == CLASSES
     history = pd.read_csv("reports/history.csv")
     assert history["part"].tolist() == ["represent"] * 2 + ["head"] * 2 and np.isfinite(history["loss"]).all()
+    Path("reports/papers").symlink_to(ROOT / "reports/papers")
+    assert start("tables", "--conf", str(ROOT / "conf")) is None
+    assert "few" in Path("reports/table.md").read_text()
     metrics = json.loads(Path("reports/metrics.json").read_text())
     assert metrics["acc"]["all"] == pytest.approx(history["test_all"].iloc[-1], abs=1e-3)
