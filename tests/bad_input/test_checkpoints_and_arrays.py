@@ -48,7 +48,7 @@ def test_a_checkpoint_cut_anywhere_is_refused(finished: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("content", [[1, 2], {"seeds": [0]}, {"network": {}}])
 def test_a_checkpoint_of_something_else_is_refused(trained: Workplace, content: Any) -> None:
     torch.save(content, REPRESENTATION)
-    refused("classify", str(REPRESENTATION), "is no checkpoint of a stage", "run again the stage that makes it")
+    refused("classify", str(REPRESENTATION), "is not a checkpoint of a stage", "run again the stage that makes it")
 
 
 def test_a_meta_json_without_its_keys_says_which(ready: Workplace) -> None:
@@ -74,7 +74,7 @@ def test_a_checkpoint_of_random_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for length in range(200):
         path.write_bytes(random.bytes(length))
-        with pytest.raises(UserError, match="no checkpoint"):
+        with pytest.raises(UserError, match="not a checkpoint"):
             checkpoint.load(path)
 
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_is_a_malicious_pickle_is_refused_and_executes_nothing
     (scratch,) = Path(".scratch").glob("*/seed-0/epoch-4.pt")
     path = {"represent": scratch, "classify": REPRESENTATION, "evaluate": CLASSIFIER}[stage]
     pickled(path, {"seeds": {0: Bomb(tmp_path / "boom")}}, form)
-    refused(stage, f"{path} is cut short or no checkpoint", "delete it")
+    refused(stage, f"{path} is cut short or not a checkpoint", "delete it")
     assert not (tmp_path / "boom").exists()
     if stage == "classify":
         if form.startswith("protocol"):

@@ -87,7 +87,7 @@ def _of_revision(name: str, reports: Path) -> Result:
         raise UserError(f"revision '{name}' has no {reports}/{' or no '.join(FILES)}: run its evaluate stage") from None
     except (DvcException, SCMError, OSError) as error:
         raise UserError(
-            f"'{name}' is no folder, no run of a paper, no experiment and no git revision ({error}): see dvc exp list"
+            f"'{name}' is not a folder, a run of a paper, an experiment or a git revision ({error}): see dvc exp list"
         ) from None
     with tempfile.TemporaryDirectory() as folder:
         for file, content in contents.items():

@@ -57,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in many ways: KeyError, struct.error, AssertionError...
         raise UserError(
-            f"{path} is cut short or no checkpoint: delete it and run again the stage that makes it"
+            f"{path} is cut short or not a checkpoint: delete it and run again the stage that makes it"
         ) from error
 
 
@@ -65,7 +65,7 @@ def load_seeds(path: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
     """The states of these seeds from a stage's checkpoint. Raises UserError if it is none, or a seed is missing."""
     content = load(path)
     if not isinstance(content, dict) or not isinstance(states := content.get("seeds"), dict):
-        raise UserError(f"{path} is no checkpoint of a stage: delete it and run again the stage that makes it")
+        raise UserError(f"{path} is not a checkpoint of a stage: delete it and run again the stage that makes it")
     for seed in seeds:
         if seed not in states:
             raise UserError(f"{path} has no seed {seed}, which `seeds` asks for: run again the stage that makes it")

@@ -58,7 +58,7 @@ def test_a_name_that_does_not_tell_or_a_result_without_predictions_is_one_line(
 
 
 def test_what_is_nothing_says_all_that_it_could_have_been(reports: Path) -> None:
-    with pytest.raises(UserError, match="'mwf' is no folder, no run of a paper, no experiment and no git revision"):
+    with pytest.raises(UserError, match="'mwf' is not a folder, a run of a paper, an experiment or a git revision"):
         results.find("mwf", reports)
 
 
