@@ -1,6 +1,10 @@
-# Completes papers and their runs in bash: python -m stages.launch PAPER RUN ...
+# Completes papers and their runs in bash and zsh: python -m stages.launch PAPER RUN ...
 #
 #     source stages/completion.bash
+#
+# zsh needs its emulation of bash's completion first:
+#
+#     autoload -Uz compinit bashcompinit && compinit && bashcompinit
 #
 # Until this shell ends it stands in for any other completion of `python`. Other Python commands complete file names.
 

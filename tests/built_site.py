@@ -60,7 +60,7 @@ class _Reader(HTMLParser):
             self.open.append(element)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID, f"<{tag}/> is no HTML"
+        assert tag in VOID, f"<{tag}/> is not HTML"
         self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs/add-a-method.md").read_text()
 BLOCK = re.compile(r"^```diff\n(.*?)^```", re.M | re.S)
 ENV = {
-    # The page's own pytest is no worker of this one, whose shared folders it would find.
+    # The page's own pytest is not a worker of this one, whose shared folders it would find.
     **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "PYTHONDONTWRITEBYTECODE": "1",

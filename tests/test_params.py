@@ -45,7 +45,7 @@ FREE_TEXT = {"method", "protocol.name", "dataset.root", "dataset.watch"}
 
 
 def leaves(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Every value that is no container, with the keys that lead to it."""
+    """Every value that is not a container, with the keys that lead to it."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from leaves(inner, (*keys, key))
@@ -128,7 +128,7 @@ def test_the_committed_parameters_are_accepted(tmp_path: Path) -> None:
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
-    """Yaml 1.2: a leading zero is no octal, an exponent needs no point, yes and off are words."""
+    """Yaml 1.2: a leading zero is not octal, an exponent needs no point, yes and off are words."""
     path, text = tmp_path / "params.yaml", yaml.safe_dump(COMMITTED)
     path.write_text(text.replace("  seed: 0\n", "  seed: 010\n").replace("lr: 0.1\n", "lr: 5e-2\n"))
     loaded = parameters.load(path)

@@ -118,13 +118,13 @@ GOOD = "1,a,switching,joint,,cifar10,resnet32,exp,100,200,,all,top1,70.1,own,"
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("70.1", "7o.1", "value is '7o.1', which is no number"),
-        ("70.1", "", "value is '', which is no number"),
+        ("70.1", "7o.1", "value is '7o.1', which is not a number"),
+        ("70.1", "", "value is '', which is not a number"),
         ("exp,100", "exp,many", "ratio is 'many'"),
         ("200", "2oo", "epochs is '2oo'"),
         ("70.1", "70.2", "this cell stands in the file already"),
-        ("joint", "jiont", "method 'jiont' is no preset in .*: did you mean 'joint'"),
-        (",switching", ",swiching", "protocol 'swiching' is no preset in .*: did you mean 'switching'"),
+        ("joint", "jiont", "method 'jiont' is not a preset in .*: did you mean 'joint'"),
+        (",switching", ",swiching", "protocol 'swiching' is not a preset in .*: did you mean 'switching'"),
     ],
 )
 def test_a_wrong_line_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -144,7 +144,7 @@ def test_changed_presets_are_named(tmp_path: Path) -> None:
     assert preset.deviations(settings(tmp_path, *base, *row), CONF, row) == []
     assert preset.deviations(settings(tmp_path, *base), CONF, row) == ["classifier.sampler: balanced -> reversed"]
     changed = preset.deviations(settings(tmp_path, *base, "protocol.name=mine"), CONF)
-    assert changed == ["protocol 'mine' is no preset"]
+    assert changed == ["protocol 'mine' is not a preset"]
 
 
 def test_table_shows_last_best_published_and_difference(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_checkpoint_that_is_a_malicious_pickle_is_refused_and_executes_nothing
             pickle.loads(path.read_bytes())
         else:
             torch.load(path, weights_only=False)
-        assert (tmp_path / "boom").exists(), "the bomb is no bomb: this test shows nothing"
+        assert (tmp_path / "boom").exists(), "the bomb does nothing: this test shows nothing"
 
 
 def test_a_missing_checkpoint_says_which_stage_makes_it(ready: Workplace) -> None:
@@ -155,4 +155,4 @@ def test_a_damaged_meta_json_is_named(ready: Workplace, content: bytes) -> None:
 @pytest.mark.parametrize("content", [b"", b"class,name\n0,1\n0,1,2\n", b"class,name\n0,\xff\xfe\n"])
 def test_a_damaged_table_is_named(ready: Workplace, content: bytes) -> None:
     Path("data/splits/classes.csv").write_bytes(content)
-    refused("represent", "data/splits/classes.csv is no csv file", "run the stage that makes it")
+    refused("represent", "data/splits/classes.csv is not a csv file", "run the stage that makes it")

@@ -125,7 +125,7 @@ def test_no_cifar_file_is_unpickled_before_the_checksums_of_all_are_verified(
     register(cifar, monkeypatch)
     with contextlib.suppress(TypeError):
         start("download")
-    assert (tmp_path / "boom").exists(), "the bomb is no bomb: this test shows nothing"
+    assert (tmp_path / "boom").exists(), "the bomb does nothing: this test shows nothing"
 
 
 @unpacks

@@ -88,7 +88,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors are ValueErrors, and so is the one for bytes that are no text
-        raise UserError(f"{path} is no csv file ({error}): restore it, or run the stage that makes it") from error
+        raise UserError(f"{path} is not a csv file ({error}): restore it, or run the stage that makes it") from error
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

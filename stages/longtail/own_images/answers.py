@@ -39,7 +39,7 @@ class Preparation:
     std: list[float]
 
     def read(self, path: Path) -> np.ndarray:
-        """Read an image file: uint8 (side, side, channels). Raises UserError if it is no image."""
+        """Read an image file: uint8 (side, side, channels). Raises UserError if it is not an image."""
         if not path.exists():
             raise UserError(f"{path} does not exist")
         try:

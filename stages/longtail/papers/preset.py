@@ -28,7 +28,7 @@ def deviations(params: Experiment, conf: Path, overrides: Sequence[str] = ()) ->
     for group_and_name in groups:
         group, name = group_and_name.split("=")
         if not (conf / group / f"{name}.yaml").is_file():
-            return [f"{group} '{name}' is no preset"]
+            return [f"{group} '{name}' is not a preset"]
     preset, actual = (_flat(one) for one in (Experiment.of(compose([*groups, *overrides], conf)), params))
     keys = [key for key in {**preset, **actual} if key not in FREE]
     return [

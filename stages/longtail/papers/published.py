@@ -62,7 +62,7 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
         if column in ("table", "value"):
             wrong = frame.index[number.isna()]
         if len(wrong):
-            raise UserError(f"{path}:{wrong[0] + 2}: {column} is {frame[column][wrong[0]]!r}, which is no number")
+            raise UserError(f"{path}:{wrong[0] + 2}: {column} is {frame[column][wrong[0]]!r}, which is not a number")
         frame[column] = number
     cell = [column for column in COLUMNS if column not in ("value", "mark", "note")]
     again = frame.index[frame.duplicated(cell)]
@@ -73,7 +73,7 @@ def read(path: Path, conf: Path = Path("conf")) -> pd.DataFrame:
         wrong = frame.index[~frame[group].isin(known | {""})]
         if len(wrong):
             name = frame[group][wrong[0]]
-            raise UserError(f"{path}:{wrong[0] + 2}: {group} '{name}' is no preset in {conf}{suggest(name, known)}")
+            raise UserError(f"{path}:{wrong[0] + 2}: {group} '{name}' is not a preset in {conf}{suggest(name, known)}")
     return frame
 
 

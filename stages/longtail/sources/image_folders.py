@@ -93,7 +93,7 @@ def find(root: Path) -> Found:
                 folder = folders[division].get(name, [root / division / name])[0]
                 raise UserError(
                     f"class '{name}' has no {division} image: put some in {folder} ({_content(folder)}), or remove the "
-                    f"folder '{name}' if it is no class"
+                    f"folder '{name}' if it is not a class"
                 )
     if len(classes) == 1:
         _not_above_the_classes(folders["train"][classes[0]][0])

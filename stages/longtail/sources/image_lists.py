@@ -66,7 +66,7 @@ def _read(path: Path) -> Files:
     try:
         paths = Paths(names())
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8 ({error}): convert it") from None
+        raise UserError(f"{path} is not text in UTF-8 ({error}): convert it") from None
     if not labels:
         raise UserError(f"{path} names no image: its lines are to be 'path label'")
     return Files(paths, np.array(labels))

@@ -24,7 +24,7 @@ def folder_of(dataset: Dataset) -> Path:
     if dataset.name == "folder" or (lists_of(dataset) and dataset.root):
         if not dataset.root or not text_path(dataset.root).is_dir():
             raise UserError(
-                f"dataset.root is {dataset.root!r}, which is no folder: set it to the folder of your images"
+                f"dataset.root is {dataset.root!r}, which is not a folder: set it to the folder of your images"
             )
         return text_path(dataset.root)
     if dataset.name not in SETS:

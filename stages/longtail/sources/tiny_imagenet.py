@@ -24,7 +24,9 @@ def find(folder: Path) -> Found:
     for number, line in enumerate((folder / ANNOTATIONS).read_text(encoding="utf-8").splitlines(), 1):
         image, _, rest = line.partition("\t")
         if (name := rest.split("\t")[0]) not in names:
-            raise UserError(f"{folder / ANNOTATIONS} line {number}: {name or line!r} is no class of {folder / 'train'}")
+            raise UserError(
+                f"{folder / ANNOTATIONS} line {number}: {name or line!r} is not a class of {folder / 'train'}"
+            )
         if not (folder / "val/images" / image).is_file():
             raise UserError(f"{folder / 'val/images' / image} is missing, which {ANNOTATIONS} names: unpack it again")
         names[name].append(image)

@@ -25,7 +25,7 @@ from stages.longtail.runtime import processes
 from stages.longtail.runtime.devices import ONE_AT_A_TIME, Compute
 from stages.longtail.training import graphs, losses, parallel_seeds
 from stages.longtail.training.checkpoint import State
-from stages.longtail.training.observation import Observation
+from stages.longtail.training.observation import Measures, Observation
 from stages.longtail.training.one_stream import OneStream
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
@@ -48,9 +48,7 @@ class Training:
         images: Batches,
         compute: Compute,
         state: State | None = None,
-        regularity: bool = False,
-        observe: Sequence[str] = (),
-        test: Batches | None = None,
+        measures: Measures | None = None,
     ) -> None:
         """Put a network on the device, ready to train.
 
@@ -61,10 +59,9 @@ class Training:
             images: the training images.
             compute: device and number format.
             state: what to go on from. None: start from `network` as it is.
-            regularity: count the learned and forgotten events of the images.
-            observe: the quantities to measure after every epoch; see Observation.
-            test: the test images, which only some of these quantities need.
+            measures: what to measure after every epoch beside the accuracies; None: nothing.
         """
+        measures = measures or Measures()
         self.phase, self.seed, self.compute = phase, seed, compute
         self.network = place(network, compute.device)
         self.trained = trained_parameters(network, phase)
@@ -75,8 +72,8 @@ class Training:
         self.groups = rates(self.trained, phase)
         self.epoch = self.images = 0  # images: how many this object has trained on
         self.history: list[dict[str, Any]] = []
-        self.regularity = Regularity(images, compute) if regularity else None
-        self.observation = observation(observe, phase, network, images, compute, test) if observe else None
+        self.regularity = Regularity(images, compute) if measures.regularity else None
+        self.observation = observation(measures, phase, network, images, compute) if measures.quantities else None
         self.tested = False
         if state is not None:
             self._load(state)
@@ -287,28 +284,21 @@ class Training:
         self.objective.images.close()
 
 
-def observation(
-    quantities: Sequence[str],
-    phase: Phase,
-    network: Network,
-    images: Batches,
-    compute: Compute,
-    test: Batches | None = None,
-) -> Observation:
+def observation(measures: Measures, phase: Phase, network: Network, images: Batches, compute: Compute) -> Observation:
     """What measures the network after every epoch, for `runtime.observe`.
 
     The gradient of features is measured where MFW mixes them; without MFW after the second group of convolutions
     (`procrustean` section 3.4).
 
     Args:
-        quantities: see Observation.
-        phase, network, images, compute, test: see Training.
+        measures: which quantities.
+        phase, network, images, compute: see Training.
     """
     classes, mixing = network.architecture["classes"], phase.mixing
     group = mixing.group if isinstance(mixing, MajorFeatureWeakening) and mixing.group else 2
     counts = np.bincount(images.labels_host, minlength=classes)
     adjust = losses.adjustment(phase.loss, counts, compute.device)
-    return Observation(quantities, images, classes, adjust, group, compute, test)
+    return Observation(measures.quantities, images, classes, adjust, group, compute, measures.test)
 
 
 def objective(phase: Phase, images: Batches, device: torch.device) -> OneStream | Tasks | Branches:

@@ -8,6 +8,7 @@ random, so the training stays the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,20 @@ def chosen(labels: np.ndarray, classes: int) -> np.ndarray:
 def first(labels: np.ndarray, classes: int, quota: int) -> np.ndarray:
     """Positions of the first `quota` images of each class, ascending int64."""
     return np.sort(np.concatenate([np.flatnonzero(labels == number)[:quota] for number in range(classes)]))
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured after every epoch beside the accuracies. Training stays the same.
+
+    regularity: count the learned and forgotten events of the training images (see Regularity).
+    quantities: of a few images; see Observation.
+    test: the test images, which only some of these quantities need.
+    """
+
+    regularity: bool = False
+    quantities: Sequence[str] = ()
+    test: Batches | None = None
 
 
 class Observation:

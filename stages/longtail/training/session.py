@@ -34,6 +34,7 @@ from stages.longtail.runtime.devices import Compute
 from stages.longtail.training import checkpoint, parallel_seeds, small_batches
 from stages.longtail.training.checkpoint import Scratch, State
 from stages.longtail.training.loop import Training
+from stages.longtail.training.observation import Measures
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.progress import Progress
 from stages.longtail.training.record import Record
@@ -240,9 +241,8 @@ class Session:
         if kept and (state is None or kept["epoch"] >= begins):
             state = kept
         images = copy.copy(self.train)  # these images stay where they are, even if another seed runs out of memory
-        training = Training(
-            phase, seed, begin(), images, self.compute, state, runtime.regularity, runtime.observe, self.test
-        )
+        measures = Measures(runtime.regularity, runtime.observe, self.test)
+        training = Training(phase, seed, begin(), images, self.compute, state, measures)
         first = training.epoch
         self.record.earlier.extend({"seed": seed, **part} for part in scratch.notes(begins, first))
         _tell(name, scratch, begins, first, phase.stop)

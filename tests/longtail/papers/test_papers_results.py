@@ -52,7 +52,7 @@ def test_the_interval_of_a_run_without_predictions_is_the_one_that_they_would_gi
 
 @pytest.mark.parametrize("found", ["places-exp-100-joint", "cifar100-exp-100-joint"])
 def test_where_the_test_images_are_not_known_to_be_those_there_is_no_interval(tmp_path: Path, found: str) -> None:
-    """places: of no known size; cifar100: of 100 images each, of which 97.4% is no whole number."""
+    """places: of no known size; cifar100: of 100 images each, of which 97.4% is not a whole number."""
     shutil.copytree(RUNS / "cifar10-exp-100-joint", tmp_path / "metrics" / found)
     (tmp_path / "metrics" / found / "metrics_more.json").unlink()
     run = results.read_runs(tmp_path, [found])[found]

@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Any]:
-    """Fails where the page has a console error, or asks for anything that is no file."""
+    """Fails where the page has a console error, or asks for anything that is not a file."""
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
     said: list[str] = []

@@ -83,7 +83,7 @@ def test_a_folder_without_images_is_named_as_what_it_is(root: Path, content: str
     with pytest.raises(UserError) as raised:
         image_folders.find(root)
     words = f"there is 1 file ({content})" if content else "it is empty"
-    assert words in str(raised.value) and "remove the folder 'scripts' if it is no class" in str(raised.value)
+    assert words in str(raised.value) and "remove the folder 'scripts' if it is not a class" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def test_dvc_sees_where_the_links_of_a_folder_lead(project: Project) -> None:
     repro = ("dvc", "exp", "run", "-S", "dataset=folder", "-S", "dataset.root=images", "-S", "dataset.size=8")
-    assert "'nowhere', which is no folder" in project.call(*repro, "-S", "dataset.root=nowhere", code=1)
+    assert "'nowhere', which is not a folder" in project.call(*repro, "-S", "dataset.root=nowhere", code=1)
     for name in ("red", "blue"):
         paint(project.folder / "other" / name, name)
     (project.folder / "images").mkdir()

@@ -80,11 +80,11 @@ def test_the_official_folder_is_read_as_it_unpacks(
         (lambda root: (root / "val/images/val_3.JPEG").unlink(), "val/images/val_3.JPEG is missing"),
         (
             lambda root: (root / "val/val_annotations.txt").write_text("val_0.JPEG\tn00\t1\n"),
-            "line 1: 'n00' is no class",
+            "line 1: 'n00' is not a class",
         ),
         (
             lambda root: (root / "val/val_annotations.txt").write_text("val_0.JPEG\n"),
-            "line 1: 'val_0.JPEG' is no class",
+            "line 1: 'val_0.JPEG' is not a class",
         ),
         (lambda root: (root / "val/val_annotations.txt").write_text(""), "class 'n01443537' has no test image"),
         (lambda root: [p.unlink() for p in root.glob("train/n04*/images/*")], "class 'n04067472' has no train image"),

@@ -12,6 +12,7 @@ from stages.longtail.recipe.representation import ClassSampler, CrossEntropy, No
 from stages.longtail.recipe.schedule import Constant
 from stages.longtail.runtime.devices import Compute
 from stages.longtail.training.loop import Training
+from stages.longtail.training.observation import Measures
 from stages.longtail.training.phase import Phase
 from stages.longtail.training.regularity import Regularity
 
@@ -102,7 +103,7 @@ def train(images, stop, state=None, counted=True):
         **{"schedule": Constant(warmup=0), "lr": 0.3, "weight_decay": 0.0, "momentum": 0.9, "batch_size": 2},
         **{"epochs": 8, "augment": "crop", "stop": stop, "last": 8},
     )
-    run = Training(phase, 0, networks.create(NARROW, 1), images, CPU, state, counted)
+    run = Training(phase, 0, networks.create(NARROW, 1), images, CPU, state, Measures(counted))
     return run, [copy.deepcopy(run.state()) for _ in run.epochs(lambda network: {}, 1)]
 
 
