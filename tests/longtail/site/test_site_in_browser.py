@@ -149,10 +149,15 @@ def test_the_keyboard_reaches_content_filters_heads_and_runs(tab: Any, site: Pat
 
 def test_everything_is_there_without_scripts_and_in_print(browser: Any, site: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(120_000)  # a busy machine needs longer than 30 s for the first page
     page = context.new_page()
     page.goto((site / "index.html").as_uri())
     assert page.locator("#board-table tbody tr:visible").count() > 500
     assert not page.locator("form").is_visible()
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator("header").is_visible()
+    page.set_viewport_size({"width": 760, "height": 1000})  # an A4 page, without its margins
+    for path in ("index.html", "papers/procrustean/table1.html", "ledger.html"):
+        page.goto((site / path).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 760, f"{path} is cut off on paper"
     context.close()
