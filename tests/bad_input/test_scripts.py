@@ -76,6 +76,14 @@ def test_help_names_inputs_and_outputs(stage: str, capsys: pytest.CaptureFixture
         assert any(f"({place})" in text for place in above), f"the option for {folder} is not in the help"
 
 
+def test_tables_and_launch_do_not_wait_for_imports_that_they_do_not_need() -> None:
+    """Each of these takes longer to import than both scripts do together."""
+    code = "import sys, stages.tables, stages.launch; print(*sys.modules)"
+    modules = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
+    assert "stages.longtail.evaluation.intervals" in modules
+    assert not {"torch", "scipy.stats", "sklearn", "torchvision", "torchmetrics", "dvc"} & {*modules}
+
+
 WITHOUT = """
 import importlib, sys
 class Absent:
