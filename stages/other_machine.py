@@ -5,9 +5,8 @@
     bash FOLDER/run.sh        # on the other machine, in the repository's root; then bring FOLDER back
     python -m stages.other_machine take FOLDER
 
-`take` puts metrics, accuracies by class and histories in their places, and enters into dvc.lock the checksums that the
-large files had on the other machine. If a result is not of the recipe that is in force here, it says so and changes
-nothing.
+`take` copies metrics, accuracies by class and histories to their places, and writes the checksums of the large files on
+the other machine into dvc.lock. If a result has another recipe than its run here, `take` says so and changes nothing.
 """
 
 from __future__ import annotations
