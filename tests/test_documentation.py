@@ -132,22 +132,24 @@ def test_the_readme_is_short_and_its_numbers_are_those_recorded() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150
     rows = re.findall(
-        r"^\| `(\w+)` 1 \| `(\w+)`(?:, `(\+.+?)`)?.* "
+        r"^\| `(\w+)` 1(, CIFAR-100)? \| `(\w+)`(?:, `(\+.+?)`)?.* "
         r"\| ([\d.]+) \(([\d.]+) to ([\d.]+)\) \| ([\d.]+) \| ([-+][\d.]+) \|$",
         text,
         re.M,
     )
-    assert len(rows) == 10
-    for paper, method, variant, *shown in rows:
-        folder = cells.PAPERS / paper / f"metrics/cifar10-exp-100-{method}{variant}"
+    assert len(rows) == 12
+    for paper, cifar100, method, variant, *shown in rows:
+        dataset, number = ("cifar100", 100) if cifar100 else ("cifar10", 10)
+        folder = cells.PAPERS / paper / f"metrics/{dataset}-exp-100-{method}{variant}"
         accuracy = json.loads((ROOT / folder / "metrics.json").read_text())["acc"]["all"]
         classes = pd.read_csv(ROOT / folder / "per_class.csv").sort_values("class")
-        labels = np.repeat(np.arange(10), 1000)  # the interval asks only how many images of each class are right
-        right = np.arange(10_000) % 1000 < np.repeat(classes.accuracy.to_numpy() * 10, 1000).round()
+        each = 10_000 // number  # images of a class; the interval asks only how many of them are right
+        labels = np.repeat(np.arange(number), each)
+        right = np.arange(10_000) % each < np.repeat(classes.accuracy.to_numpy() * each / 100, each).round()
         interval = intervals.of_run(np.where(right, labels, -1)[None], labels, classes.shot.tolist())["all"]
         printed = published.read(ROOT / cells.PAPERS / paper / "published.csv", ROOT / "conf")
         printed = printed[(printed.table == 1) & (printed.method == method) & (printed.overrides == "")]
-        printed = printed[(printed.dataset == "cifar10") & (printed.ratio == 100) & (printed.profile == "exp")]
+        printed = printed[(printed.dataset == dataset) & (printed.ratio == 100) & (printed.profile == "exp")]
         assert printed.value.tolist() == [float(shown[3])]
         found = [accuracy, interval.low, interval.high, float(shown[3])]
         signed = rounding.text(accuracy - float(shown[3]), 1, sign=True)
