@@ -82,7 +82,7 @@ def _only(source: Source, names: Sequence[str]) -> Source:
     """The source with these classes alone, labelled in this order, normalised as the whole is."""
     for number, name in enumerate(names):
         if name not in source.classes:
-            raise UserError(f"dataset.classes: there is not a class '{name}'{suggest(name, source.classes)}")
+            raise UserError(f"dataset.classes: the data set has no class '{name}'{suggest(name, source.classes)}")
         if name in names[:number]:
             raise UserError(f"dataset.classes names '{name}' twice")
     label = np.full(len(source.classes), -1)
