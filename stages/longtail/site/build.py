@@ -70,7 +70,7 @@ def _write(site: Site, papers: Path, conf: Path) -> None:
     frames = downloads.frames(rows, every, runs, lines)
     for name, frame in frames.items():
         site.text(f"data/{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        site.text(f"data/{name}.json", downloads.as_json(frame))
+        site.data(f"data/{name}.json.gz", gzip.compress(downloads.as_json(frame).encode(), mtime=0))
     site.page("data.html", "data", frames=frames, columns=downloads.COLUMNS)
     library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed").encode()
     packed = base64.b64encode(gzip.compress(library, mtime=0)).decode()

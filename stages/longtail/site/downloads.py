@@ -1,4 +1,4 @@
-"""Everything that the pages show, as csv and JSON."""
+"""Everything that the pages show, as csv and as compressed JSON, which repeats the names in every line."""
 
 from __future__ import annotations
 

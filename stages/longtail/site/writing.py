@@ -69,6 +69,11 @@ class Site:
     def text(self, path: str, content: str) -> None:
         write_text(self.partial / path, content)
 
+    def data(self, path: str, content: bytes) -> None:
+        target = self.partial / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)  # the whole folder gets its name when it is complete
+
     def finish(self) -> tuple[int, int]:
         """Put the site in its place. Returns how many pages it has and its bytes."""
         for asset in (HERE / "assets").iterdir():
