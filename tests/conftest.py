@@ -20,6 +20,13 @@ from stages.longtail.configuration.composition import compose
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # in this process and every stage that a test starts: bit-for-bit, and no crowding
 
+# The files that take a minute and more. They begin first, so that none of them is left for a single process at the end.
+LONG = ("papers", "two_processes", "cluster", "other_machine", "pipeline", "add_a_method")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
+
 
 def copy_project(folder: Path) -> None:
     """Copy the working tree, without what git ignores, into `folder`, as a git repository with nothing committed."""
