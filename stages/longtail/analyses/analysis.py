@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from stages.longtail.analyses.runs import Run
+from stages.longtail.figures import svg
 from stages.longtail.files.artifacts import write_csv, write_text
 
 if TYPE_CHECKING:
@@ -93,15 +93,9 @@ def _merge(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def save_figure(analysis: Analysis, path: Path) -> None:
     """Draw the csv at `path` beside it, as svg: the same bytes for the same csv."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": "longtail", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=analysis.size, layout="constrained")
+    with svg.figure(analysis.size) as figure:
         analysis.draw(pd.read_csv(path), figure)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    write_text(path.with_suffix(".svg"), "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
+        write_text(path.with_suffix(".svg"), svg.text(figure))
 
 
 def write_page(paper: str, analyses: Sequence[Analysis], folder: Path) -> None:

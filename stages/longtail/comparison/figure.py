@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from stages.longtail.comparison.compare import Comparison
-from stages.longtail.files.artifacts import atomic
+from stages.longtail.figures import svg
+from stages.longtail.files.artifacts import write_text
 
 COLOURS = {"many": "#4878a8", "medium": "#8a8a8a", "few": "#c44e52", "all": "#222222"}
 NAMED = 25  # with more classes their names would not be legible and are left out
@@ -16,11 +16,7 @@ NAMED = 25  # with more classes their names would not be legible and are left ou
 
 def write(path: Path, found: Comparison) -> None:
     """Write the figure as svg; the same comparison gives the same bytes."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": "longtail", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure((9, 4.1), layout="constrained")
+    with svg.figure((9, 4.1)) as figure:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 3))
         for axes, rows, groups in (
             (left, found.groups, found.groups["group"]),
@@ -41,7 +37,4 @@ def write(path: Path, found: Comparison) -> None:
         right.set_title("by class, coloured by group", fontsize=9)
         left.set_title("by group", fontsize=9)
         figure.suptitle(f"A: {found.a.name}\nB: {found.b.name}\nbars: difference, lines: 95% from test images", size=9)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    with atomic(path) as file:
-        file.write(buffer.getbuffer())
+        write_text(path, svg.text(figure))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pandas as pd
 
-from stages.longtail.evaluation.rounding import text
+from stages.longtail.evaluation import rounding
+from stages.longtail.figures import svg
 from stages.longtail.papers import confusions
 from stages.longtail.prediction.accuracy import GROUPS
 
@@ -32,7 +31,7 @@ def sections(method: str, classes: pd.DataFrame, predicted: np.ndarray, labels: 
         {
             "true class": f"{actual} ({sizes[actual]})",
             "predicted": f"{wrong} ({sizes[wrong]})",
-            "of the true class's test images": f"{text(part, 1)}%",
+            "of the true class's test images": f"{rounding.text(part, 1)}%",
         }
         for actual, wrong, part in confusions.pairs(share, names, MISTAKES)
     ]
@@ -66,15 +65,12 @@ def sections(method: str, classes: pd.DataFrame, predicted: np.ndarray, labels: 
 
 def curves(history: pd.DataFrame) -> str:
     """An svg of the accuracies by epoch, the same bytes for the same history. history: history.csv, as text."""
-    import matplotlib
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     names = {f"test_{group}": group for group in GROUPS} | {"train_acc": "training"}
     numbers = history[["epoch", *(name for name in names if name in history)]].apply(pd.to_numeric)
     means = numbers.groupby("epoch").mean()
-    with matplotlib.rc_context({"svg.hashsalt": "longtail", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure((7.5, 3), layout="constrained")
+    with svg.figure((7.5, 3)) as figure:
         axes = figure.subplots()
         for column, name in names.items():
             tested = means[column].dropna() if column in means else pd.Series(dtype=float)
@@ -88,6 +84,4 @@ def curves(history: pd.DataFrame) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(linewidth=0.3)
         figure.legend(loc="outside upper center", ncols=5, frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+        return svg.text(figure)

@@ -5,12 +5,12 @@ A run that has a best held-out epoch shows it as a diamond.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from stages.longtail.figures import svg
 from stages.longtail.files.artifacts import write_text
 from stages.longtail.papers.results import SELECTIONS
 
@@ -66,15 +66,13 @@ def write(papers: dict[str, pd.DataFrame], folder: Path) -> str:
 
 def draw(found: pd.DataFrame, mode: str) -> str:
     """An svg of `rows`, papers one below the other. What belongs to a run has an id: last-0, best-0, printed-0..."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     colours = MODES[mode]
-    style: Any = {"svg.hashsalt": "longtail", "svg.fonttype": "none", "font.size": 9}
-    style |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.labelcolor"), colours["ink"])
+    style: dict[str, Any] = dict.fromkeys(
+        ("text.color", "xtick.color", "ytick.color", "axes.labelcolor"), colours["ink"]
+    )
+    style["savefig.transparent"] = True
     groups = [mine.reset_index() for _, mine in found.groupby("paper", sort=False)]
-    with matplotlib.rc_context(style):
-        figure = Figure((7.5, 0.9 + 0.28 * len(found) + 0.3 * len(groups)), layout="constrained")
+    with svg.figure((7.5, 0.9 + 0.28 * len(found) + 0.3 * len(groups)), style) as figure:
         heights = [len(mine) + 0.6 for mine in groups]
         panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         for axes, mine in zip(panels, groups, strict=True):
@@ -92,9 +90,7 @@ def draw(found: pd.DataFrame, mode: str) -> str:
         kinds = _kinds(found)
         handles = [_handle(kind, colours) for kind in kinds]
         figure.legend(handles, kinds, loc="outside upper center", ncols=len(kinds), frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+        return svg.text(figure)
 
 
 def _dumbbell(axes: Any, place: Any, row: pd.Series, colours: dict[str, str]) -> None:

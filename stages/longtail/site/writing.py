@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import rounding
-from stages.longtail.files.artifacts import write_text
+from stages.longtail.files.artifacts import atomic, write_text
 from stages.longtail.papers import published
 from stages.longtail.site import markdown
 
@@ -70,9 +70,8 @@ class Site:
         write_text(self.partial / path, content)
 
     def data(self, path: str, content: bytes) -> None:
-        target = self.partial / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)  # the whole folder gets its name when it is complete
+        with atomic(self.partial / path) as file:
+            file.write(content)
 
     def finish(self) -> tuple[int, int]:
         """Put the site in its place. Returns how many pages it has and its bytes."""
