@@ -51,6 +51,15 @@ def test_what_agrees_with_another_machines_curve_leaves_it_as_it_is(
     assert (folder / "mfw.csv").read_bytes() == before and owners(folder) == {"1": ["joint", "mfw"]}
 
 
+def test_of_another_machine_the_first_loss_counts_more_and_the_mean_of_the_accuracies(folder: Path) -> None:
+    theirs = curve(1.0)
+    assert not curves.changed("mfw", theirs.assign(loss=[2.01, 1.1])), "0.0033 and 0.05 of a loss"
+    assert curves.changed("mfw", theirs.assign(loss=[2.02, 1.0])), "0.0067 in the first epoch"
+    assert curves.changed("mfw", theirs.assign(loss=[2.0, 1.3])), "0.15 in a later one"
+    assert not curves.changed("mfw", theirs.assign(test_all=[41.0, 50.0])), "5.5 points in the mean"
+    assert curves.changed("mfw", theirs.assign(test_all=[43.0, 50.0])), "6.5 points"
+
+
 def test_a_change_of_training_is_written_for_its_method_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / "joint.csv").read_bytes()
     write(monkeypatch, "mfw", 1.5)

@@ -29,7 +29,7 @@ RETRAIN = "classifier.epochs=2"
 RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     "joint": (2, ("method=joint",)),
     "a last batch of one image": (2, ("method=joint", "protocol.batch_size=101")),
-    "more shards than processes": (4, ("method=joint",)),
+    "more shards than processes": (4, ("method=joint", "protocol.epochs=1", "protocol.schedule.milestones=[]")),
     "switching": (2, ("method=switching", EARLY)),
     "crt": (2, ("method=crt", RETRAIN)),
     "lws": (2, ("method=lws", RETRAIN)),
@@ -42,7 +42,9 @@ RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
     "bbn": (2, ("method=bbn",)),
     "bet_cw": (2, ("method=bet_cw",)),
 }
-CLOSE = 1e-4  # of weights after 4 epochs, where more than two parts are added up in another order
+# Of weights after one epoch, where more than two parts are added up in another order. Every later step multiplies the
+# difference, on some processors to 0.004 after four epochs.
+CLOSE = 1e-5
 
 
 def params(shards: int, *overrides: str) -> dict[str, Any]:
