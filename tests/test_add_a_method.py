@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 from conftest import ROOT, copy_project
 
@@ -20,7 +21,7 @@ BLOCK = re.compile(r"^```diff\n(.*?)^```", re.M | re.S)
 ENV = {
     # The page's own pytest is not a worker of this one, whose shared folders it would find.
     **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PATH": os.pathsep.join(map(str, (warm.folder(), Path(sys.executable).parent, os.environ["PATH"]))),
     "PYTHONDONTWRITEBYTECODE": "1",
     **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
@@ -36,6 +37,7 @@ def call(folder: Path, *command: str, given: str | None = None) -> str:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the working tree, committed, with the page's blocks applied."""
     folder = tmp_path_factory.mktemp("project")
+    warm.start()
     copy_project(folder)
     call(folder, "git", "add", "-A")
     call(folder, "git", "commit", "-qm", "before")

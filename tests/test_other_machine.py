@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_pipeline import ENV, call, ran
+from test_pipeline import COLD, call, ran
 from toy_paper import FIRST, dvc, launch, make, stage_runs, tables
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_runs_of_another_machine_are_recorded_as_done(tmp_path: Path) -> None:
     )
     assert (trip / f"results/{run}/metrics.json").is_file()
     broken.write_text(whole)
-    stopped = subprocess.Popen(["bash", f"{trip}/run.sh"], cwd=there, env=ENV, start_new_session=True)
+    stopped = subprocess.Popen(["bash", f"{trip}/run.sh"], cwd=there, env=COLD, start_new_session=True)
     while not stage_runs(stopped.pid):
         assert stopped.poll() is None
         time.sleep(0.01)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from inprocess import refused
-from test_pipeline import ENV, call, ran
+from test_pipeline import COLD, call, ran
 from toy_paper import FIRST, PAPERS, dvc, entries, launch, make, stage_runs, tables, toy
 
 from stages.longtail.evaluation import rounding
@@ -70,7 +70,7 @@ def test_a_paper_from_its_plan_to_its_tables(paper: Path) -> None:
     )
     # Stopped (Ctrl-C goes to the whole group) with the next cell done, launch goes on after it.
     command = ("python", "-m", "stages.launch", "toy", "*")
-    launched = subprocess.Popen(command, cwd=paper, env=ENV, stdout=subprocess.DEVNULL, start_new_session=True)
+    launched = subprocess.Popen(command, cwd=paper, env=COLD, stdout=subprocess.DEVNULL, start_new_session=True)
     while len(finished := sorted(path.parent.name for path in toy.glob("metrics/*/metrics.json"))) < 2:
         assert launched.poll() is None
         time.sleep(0.05)

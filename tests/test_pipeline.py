@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 from conftest import ROOT, composed, copy_project
 
@@ -21,7 +22,7 @@ from stages.longtail.configuration import parameters
 
 pytestmark = pytest.mark.slow
 
-ENV = {
+COLD = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "GIT_AUTHOR_NAME": "test",
@@ -29,6 +30,8 @@ ENV = {
     "GIT_COMMITTER_NAME": "test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
 }
+# Stages start within milliseconds; with COLD they take seconds, as a user's do, and can be stopped on the way.
+ENV = {**COLD, "PATH": f"{warm.folder()}{os.pathsep}{COLD['PATH']}"}
 
 # Each protocol that all methods must compose with, and a data set for it.
 EVERYWHERE = {"small": "digits", "switching": "cifar10", "procrustean": "cifar100", "end_to_end": "cifar10"}
@@ -55,6 +58,7 @@ def ran(output: str) -> set[str]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the working tree, committed, with a recipe of 4 epochs, in which `dvc repro` has run once."""
     folder = tmp_path_factory.mktemp("clone")
+    warm.start()
     copy_project(folder)
     protocol = folder / "conf/protocol/small.yaml"
     text = protocol.read_text().replace("epochs: 30", "epochs: 4").replace("milestones: [20]", "milestones: [2]")

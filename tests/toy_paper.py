@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import warm
 import yaml
 from conftest import ROOT, copy_project
 from test_pipeline import call
@@ -33,6 +34,7 @@ def toy(value: float = 50.0, seeds: str = "[0]") -> str:
 
 def make(folder: Path) -> Path:
     """Make `folder` a copy of the project whose only paper is the toy, its plan written, nothing asked for."""
+    warm.start()
     copy_project(folder)
     papers = folder / "reports/papers"
     (papers / "toy").mkdir()
