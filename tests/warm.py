@@ -84,8 +84,8 @@ def serve(address: str) -> None:
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those that guard a stage ended
     while True:
-        readable, _, _ = select.select([listening, sys.stdin], [], [])
-        if sys.stdin in readable:
+        readable, _, _ = select.select([listening.fileno(), sys.stdin.fileno()], [], [])
+        if sys.stdin.fileno() in readable:
             return
         connection, _ = listening.accept()
         if os.fork() == 0:
@@ -114,15 +114,16 @@ def guard(connection: socket.socket) -> None:
     request = b""
     while len(request) < int.from_bytes(length):
         request += connection.recv(1 << 16)
+    arguments, place, environment = json.loads(request)
     stage = os.fork()
     if stage == 0:
         connection.close()
-        run(*json.loads(request), streams)
+        run(arguments, place, environment, streams)
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(stage)
     while True:
-        readable, _, _ = select.select([connection, ended], [], [])
+        readable, _, _ = select.select([connection.fileno(), ended], [], [])
         if ended in readable:
             break
         number = connection.recv(1)
