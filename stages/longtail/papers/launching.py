@@ -59,7 +59,8 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
         folder: the paper's.
         names: as on the command line; a name with * or ? stands for all that it matches.
         seeds: that the runs should have; if empty, those that they have or that the plan has.
-        changes: parameters that a new variant changes, such as representation.mixing.beta=0.5.
+        changes: parameters that a new variant changes, such as representation.mixing.beta=0.5. The precision alone
+            makes no variant of a run that is not recorded yet: it is run in it.
     """
     planned, there = plan.read(folder), requested_runs.read(folder)
     known = [*planned, *(name for name in there if name not in planned)]
@@ -72,15 +73,27 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
         for run in matching:
             base = there.get(run) or Request(run, tuple(plan.seeds_of(planned[run]["compose"].split())))
             request = base
-            if changes:
-                if run not in planned:
-                    raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
+            if changes and run not in planned:
+                raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
+            if changes and _of_precision(changes) and not _recorded_otherwise(folder, base, changes):
+                own = planned[run]["compose"].split()
+                request = Request(run, base.seeds, "", tuple(change for change in changes if change not in own))
+            elif changes:
                 varied = requested_runs.variant_name(run, changes)
                 request = there.get(varied) or Request(varied, base.seeds, run, tuple(changes))
             found[request.name] = Request(
                 request.name, tuple(sorted(seeds)) or request.seeds, request.varies, request.changes, request.older
             )
     return list(found.values())
+
+
+def _of_precision(changes: Sequence[str]) -> bool:
+    return [change.partition("=")[0] for change in changes] == ["runtime.precision"]
+
+
+def _recorded_otherwise(folder: Path, request: Request, changes: Sequence[str]) -> bool:
+    recorded = (folder / "metrics" / request.name / "metrics.json").is_file()
+    return recorded and request.changes != tuple(changes)
 
 
 def run(papers: Path, paper: str, names: Sequence[str]) -> list[str]:

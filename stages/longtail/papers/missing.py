@@ -70,7 +70,8 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
     frame = frame.sort_values(["waits for", "order", "of", "own"], kind="stable")
     images = []
     for row in frame.itertuples():
-        there = {seed for name, entry in planned.items() if entry["of"] == row.of and name in requests
+        there = {seed for name, entry in planned.items()
+                 if entry["of"] == row.of and name in requests and not requests[name].changes
                  for seed in requests[name].seeds}  # fmt: skip
         images.append(row.own + row.shared * len((row.seeds | there) - trained[row.of]))
         trained[row.of] |= row.seeds | there

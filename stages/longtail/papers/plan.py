@@ -19,7 +19,8 @@ from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import write_text
 
 # All runs have these unless their row says otherwise: three seeds, since most papers state none, and bf16.
-COMMON = ("seeds=[0,1,2]", "runtime.precision=bf16")
+PRECISION = "bf16"
+COMMON = ("seeds=[0,1,2]", f"runtime.precision={PRECISION}")
 HEAD = "# Written by python -m stages.launch --update from published.csv and conf/: change those.\n"
 
 

@@ -106,6 +106,7 @@ def caption(cells: pd.DataFrame) -> str:
         counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         lines.append(
             f"Protocol {protocols}. Seeds of each cell: {counts}. {len(run)} of {len(runnable)} cells were run."
+            + (f" {other}" if (other := results.in_other_precision(run)) else "")
         )
     elif len(runnable):
         lines.append(f"Protocol {protocols}. None of its {len(runnable)} cells was run yet.")

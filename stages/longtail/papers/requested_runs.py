@@ -41,7 +41,8 @@ PLOTS = (
 class Request:
     """A run that was requested.
 
-    varies: for a variant, the run of the plan that it changes, else ''. changes: what it changes.
+    varies: for a variant, the run of the plan that it changes, else ''. changes: what it changes; without `varies` a
+    precision that suits the machine, of which the papers say nothing, so that the tables have the run all the same.
     older: it was recorded before all the files of a run were kept.
     """
 
@@ -160,11 +161,12 @@ def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
     requests = read(folder)
     for request in wanted:
         there = requests.get(request.name)
-        if there and (there.varies, there.changes) != (request.varies, request.changes):
+        same = there and (there.varies, there.changes) == (request.varies, request.changes)
+        if there and not same and request.varies:
             raise UserError(
                 f"{request.name} was asked for with {' '.join(there.changes)}, which is not {' '.join(request.changes)}"
             )
-        if there and there.seeds == request.seeds:
+        if there and same and there.seeds == request.seeds:
             continue
         requests[request.name] = replace(request, older=False)
         Params(compose(overrides_of(folder, request), conf), Path(request.name))
@@ -177,18 +179,24 @@ def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str
     composed = {name: overrides_of(folder, request, plan) for name, request in requests.items()}
     order = {name: number for number, name in enumerate(plan)}
     requests = dict(sorted(requests.items(), key=lambda item: (order[item[1].varies or item[0]], item[0])))
-    named: dict[str, str] = {}  # by the recipe of the representation, the run that names it
+    named: dict[str, str] = {}  # by the recipe of the representation, its name
+    first: dict[str, list[str]] = {}  # by its name, what composes it
     members: dict[str, list[str]] = {}
     for name, request in sorted(requests.items(), key=lambda item: bool(item[1].varies)):  # the plan's own names first
         key = plans.representation(compose(composed[name], conf))
-        of = named.setdefault(key, name if request.varies else plan[name]["of"])
+        if request.varies:
+            of = named.setdefault(key, name)
+            first.setdefault(of, composed[name])
+        else:
+            planned = plan[name]["of"]
+            of = named.setdefault(key, variant_name(planned, request.changes))
+            first.setdefault(of, [*plan[planned]["compose"].split(), *request.changes])
         members.setdefault(of, []).append(name)
     represent: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
     for of, names in sorted(members.items(), key=lambda item: list(requests).index(item[1][0])):
         seeds = sorted({seed for name in names for seed in requests[name].seeds})
-        first = plan[of]["compose"].split() if of in plan else composed[of]
-        overrides = plans.with_seeds(first, seeds)
+        overrides = plans.with_seeds(first[of], seeds)
         sections = compose(overrides, conf)
         data, split = sections["dataset"]["name"], _subset(plan, requests[names[0]], sections, conf)
         represent[of] = _entry(overrides, sections, "represent")
@@ -198,7 +206,9 @@ def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str
             entry = _entry(composed[name], sections, "runs")
             entry |= {"data": data, "split": split, "golden": sections["method"], "of": of}
             if request.varies:
-                entry |= {"varies": request.varies, "changes": " ".join(request.changes)}
+                entry |= {"varies": request.varies}
+            if request.changes:
+                entry |= {"changes": " ".join(request.changes)}
             entries[name] = entry
     runs, older = ({name: entries[name] for name in requests if requests[name].older == old} for old in (False, True))
     return {"paper": folder.name, "represent": represent, "runs": runs, "older": older}

@@ -16,7 +16,7 @@ from stages.longtail.evaluation import intervals
 from stages.longtail.evaluation.rounding import PERCENT, rounded
 from stages.longtail.files import yaml_files
 from stages.longtail.files.artifacts import read_csv
-from stages.longtail.papers import plan, published
+from stages.longtail.papers import plan, published, requested_runs
 from stages.longtail.prediction.accuracy import GROUPS
 
 # The three rules by which an epoch stands for a run, by the columns that have its numbers, as tables name them.
@@ -86,6 +86,14 @@ def without_predictions(names: Iterable[str]) -> str:
     )
 
 
+def in_other_precision(run: pd.DataFrame) -> str:
+    """What tables say of runs that a machine needed in another precision than the plan's. run: cells; '' if none."""
+    other = run[run.precision != ""]
+    listed = [", ".join(f"`{name}`" for name in dict.fromkeys(mine.run)) + f" in {precision}"
+              for precision, mine in other.groupby("precision")]  # fmt: skip
+    return f"Not in {plan.PRECISION}: {'; '.join(listed)}." if listed else ""
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
@@ -96,12 +104,13 @@ def _json(path: Path) -> dict[str, Any]:
 def cells(folder: Path, conf: Path) -> pd.DataFrame:
     """The published cells of the paper whose folder this is.
 
-    Added are the columns run, those of MEASURED and INTERVAL, seeds, predictions, tolerance and schedule. run is ''
-    where no preset runs the row; predictions: False if its run kept none; schedule: epochs of its recipe, '' as run is.
+    Added are the columns run, those of MEASURED and INTERVAL, seeds, predictions, precision, tolerance and schedule.
+    run is '' where no preset runs the row; predictions: False if its run kept none; precision: '' if it is the plan's;
+    schedule: epochs of its recipe, '' as run is.
     Numbers in the published unit, NaN where nothing was run or measured.
     """
     frame = published.read(folder / "published.csv", conf).assign(paper=folder.name)
-    runs = read_runs(folder, plan.read(folder))
+    runs, requests = read_runs(folder, plan.read(folder)), requested_runs.read(folder)
     rows, numbers = [], [*MEASURED, *INTERVAL]
     for _, cell in frame.iterrows():
         name = plan.run_name(cell)
@@ -113,7 +122,9 @@ def cells(folder: Path, conf: Path) -> pd.DataFrame:
         run = runs.get(name)
         measured = measure(cell, run) if run else {}
         seeds = run.metrics["seeds"] if run else 0
+        changes = requests[name].changes if run and name in requests else ()
         more: dict[str, Any] = {"seeds": seeds, "predictions": run is None or run.predictions}
+        more |= {"precision": "".join(change.partition("=")[2] for change in changes)}
         more |= {"tolerance": tolerance(cell), "schedule": schedule(cell, conf) if name else ""}
         rows.append({"run": name, **dict.fromkeys(numbers), **measured, **more})
     return frame.join(pd.DataFrame(rows, index=frame.index).astype(dict.fromkeys(numbers, float)))

@@ -74,16 +74,44 @@ def test_variants_have_names_that_are_safe_and_tell_them_apart(folder: Path) -> 
     assert content["runs"][other]["of"] == other and set(content["represent"]) == {CRT, other}
 
 
-def test_a_run_can_be_asked_for_in_fp32_as_a_variant_with_a_representation_of_its_own(folder: Path) -> None:
-    """Where the processor has no bf16, in which all runs of the papers are."""
-    requests = launching.wanted(folder, [CRT], [0], ["runtime.precision=fp32"])
-    requested_runs.enter(folder, requests, ROOT / "conf")
-    name = f"{CRT}+precision=fp32"
+def in_precision(folder: Path, run: str, precision: str) -> str:
+    """Ask for a run in this precision. Returns the name under which it is entered."""
+    [request] = launching.wanted(folder, [run], [0], [f"runtime.precision={precision}"])
+    requested_runs.enter(folder, [request], ROOT / "conf")
+    return request.name
+
+
+def test_a_run_in_fp32_is_the_run_itself_with_a_representation_of_its_own(folder: Path) -> None:
+    """Where the processor has no bf16. The papers say nothing of it, so the tables have the run all the same."""
+    requested_runs.enter(folder, [Request(LWS, (0,))], ROOT / "conf")  # in bf16; both go on from cross-entropy
+    assert in_precision(folder, CRT, "fp32") == CRT
     content = yaml.safe_load((folder / "params.yaml").read_text())
-    for kind in ("runs", "represent"):
+    shared = yaml.safe_load((folder / "plan.yaml").read_text())[CRT]["of"]
+    assert (content["runs"][CRT]["of"], content["runs"][LWS]["of"]) == (f"{shared}+precision=fp32", shared)
+    for kind, name, precision in (
+        ("runs", CRT, "fp32"),
+        ("represent", f"{shared}+precision=fp32", "fp32"),
+        ("runs", LWS, "bf16"),
+        ("represent", shared, "bf16"),
+    ):
         sections = compose(content[kind][name]["compose"].split(), ROOT / "conf")
-        assert (sections["runtime"]["precision"], sections["seeds"]) == ("fp32", [0])
-    assert content["runs"][name]["of"] == name and content["runs"][name]["varies"] == CRT
+        assert (sections["runtime"]["precision"], sections["seeds"]) == (precision, [0]), name
+    assert requested_runs.read(folder)[CRT] == Request(CRT, (0,), "", ("runtime.precision=fp32",))
+    # Asked for again, it stays as it is; in bf16 after all, it is the plan's.
+    [again] = launching.wanted(folder, [CRT], [], [])
+    assert again == requested_runs.read(folder)[CRT]
+    assert in_precision(folder, CRT, "bf16") == CRT
+    assert requested_runs.read(folder)[CRT] == Request(CRT, (0,))
+
+
+def test_a_recorded_run_stays_and_another_precision_is_a_variant_of_it(folder: Path) -> None:
+    requested_runs.enter(folder, [Request(CRT, (0,))], ROOT / "conf")
+    (folder / "metrics" / CRT).mkdir(parents=True)
+    (folder / "metrics" / CRT / "metrics.json").touch()
+    assert in_precision(folder, CRT, "fp32") == f"{CRT}+precision=fp32"
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    assert content["runs"][f"{CRT}+precision=fp32"]["varies"] == CRT
+    assert requested_runs.read(folder)[CRT] == Request(CRT, (0,))
 
 
 @pytest.mark.parametrize(

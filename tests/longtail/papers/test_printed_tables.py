@@ -26,7 +26,7 @@ def table(*numbers: dict[str, Any]) -> pd.DataFrame:
         "group": "all",
     }
     fixed |= {"backbone": "resnet32", "epochs": "", "measure": "top1", "variant": "", "tolerance": 1.0}
-    fixed |= {"protocol": "p", "schedule": "200", "seeds": 0, "predictions": True} | dict.fromkeys(
+    fixed |= {"protocol": "p", "schedule": "200", "seeds": 0, "predictions": True, "precision": ""} | dict.fromkeys(
         [*results.MEASURED, *results.INTERVAL], NAN
     )
     return pd.DataFrame([fixed | {"row": f"row {number}"} | one for number, one in enumerate(numbers)])
@@ -54,6 +54,13 @@ def test_a_run_from_before_predictions_were_kept_says_why_it_has_no_interval() -
     assert results.NO_INTERVAL not in printed_tables.markdown("paper", 1, table(RUN, {}))
     text = printed_tables.markdown("paper", 1, table(RUN, old))
     assert results.NO_INTERVAL in text and rows(text)[4][2] == "70.8 (71.1, -0.3)"
+
+
+def test_runs_in_another_precision_than_the_others_are_named_once_below_their_table() -> None:
+    cells = table(RUN, RUN | {"run": "other", "precision": "fp32"}, RUN | {"run": "other", "precision": "fp32"}, {})
+    text = printed_tables.markdown("paper", 1, cells)
+    assert text.rstrip().endswith("3 of 4 cells were run. Not in bf16: `other` in fp32.")
+    assert "Not in bf16" not in printed_tables.markdown("paper", 1, table(RUN, {}))
 
 
 def test_runs_from_before_predictions_were_kept_are_named_once_below_their_table() -> None:
