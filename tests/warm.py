@@ -42,9 +42,13 @@ if len(arguments) > 1 and arguments[0] == "-m" and arguments[1].startswith("stag
         server.sendall(request)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, frame: server.send(bytes([number])))
-        code = int.from_bytes(server.recv(2), signed=True)
+        answer = server.recv(2)
+        if not answer:
+            sys.exit("what tests/warm.py started this stage with is gone, and nobody knows how the stage ended")
+        code = int.from_bytes(answer, signed=True)
         if code < 0:
-            signal.signal(-code, signal.SIG_DFL)
+            if code != -signal.SIGKILL:  # whose effect nothing can change
+                signal.signal(-code, signal.SIG_DFL)
             os.kill(os.getpid(), -code)
         os._exit(code)
 os.execv({python!r}, [{python!r}, *arguments])
