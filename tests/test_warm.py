@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import warm
 
@@ -63,3 +66,17 @@ def test_a_stage_whose_end_nobody_saw_has_not_succeeded(tmp_path: Path) -> None:
     process = popen(tmp_path, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
     assert "nobody knows how the stage ended" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
+
+
+def test_a_command_that_is_killed_early_leaves_nothing_behind() -> None:
+    [server] = [one for one in psutil.Process().children() if "tests.warm" in one.cmdline()]
+    before = {child.pid for child in server.children()}
+    with socket.socket(socket.AF_UNIX) as command:
+        command.connect(f"{warm.folder()}/server")
+        socket.send_fds(command, [(100).to_bytes(8)], [0, 1, 2])
+        command.sendall(b"half of what it was to s")
+    deadline = time.monotonic() + 30
+    time.sleep(0.2)
+    while {child.pid for child in server.children()} - before:
+        assert time.monotonic() < deadline, "what was to guard the stage runs on"
+        time.sleep(0.1)

@@ -117,7 +117,10 @@ def guard(connection: socket.socket) -> None:
     length, streams, _, _ = socket.recv_fds(connection, 8, 3)
     request = b""
     while len(request) < int.from_bytes(length):
-        request += connection.recv(1 << 16)
+        more = connection.recv(1 << 16)
+        if not more:
+            return  # the command was killed meanwhile
+        request += more
     arguments, place, environment = json.loads(request)
     stage = os.fork()
     if stage == 0:
