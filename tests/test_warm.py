@@ -53,7 +53,7 @@ def test_a_stage_ends_as_it_would_by_itself(code: str, status: int, printed: str
     assert (*process.communicate(timeout=60), process.returncode) == (printed, error, status)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_reaches_the_stage(number: signal.Signals, tmp_path: Path) -> None:
     code = f"import signal, sys\nsignal.signal({number:d}, lambda *_: sys.exit(7))\n"
     process = popen(tmp_path, code + "print('ready', flush=True)\nsignal.pause()")

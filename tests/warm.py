@@ -40,7 +40,7 @@ if len(arguments) > 1 and arguments[0] == "-m" and arguments[1].startswith("stag
         request = json.dumps([arguments[1:], os.getcwd(), dict(os.environ)]).encode()
         socket.send_fds(server, [len(request).to_bytes(8)], [0, 1, 2])
         server.sendall(request)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda number, frame: server.send(bytes([number])))
         answer = server.recv(2)
         if not answer:
