@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -73,14 +74,15 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
         for run in matching:
             base = there.get(run) or Request(run, tuple(plan.seeds_of(planned[run]["compose"].split())))
             request = base
-            if changes and run not in planned:
-                raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
-            if changes and _of_precision(changes) and not _recorded_otherwise(folder, base, changes):
-                own = planned[run]["compose"].split()
-                request = Request(run, base.seeds, "", tuple(change for change in changes if change not in own))
-            elif changes:
-                varied = requested_runs.variant_name(run, changes)
-                request = there.get(varied) or Request(varied, base.seeds, run, tuple(changes))
+            if changes:
+                if run not in planned:
+                    raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
+                other = tuple(change for change in changes if change not in planned[run]["compose"].split())
+                if _of_precision(changes) and (other == base.changes or not _is_recorded(folder, run)):
+                    request = replace(base, changes=other)
+                else:
+                    varied = requested_runs.variant_name(run, changes)
+                    request = there.get(varied) or Request(varied, base.seeds, run, tuple(changes))
             found[request.name] = Request(
                 request.name, tuple(sorted(seeds)) or request.seeds, request.varies, request.changes, request.older
             )
@@ -91,9 +93,8 @@ def _of_precision(changes: Sequence[str]) -> bool:
     return [change.partition("=")[0] for change in changes] == ["runtime.precision"]
 
 
-def _recorded_otherwise(folder: Path, request: Request, changes: Sequence[str]) -> bool:
-    recorded = (folder / "metrics" / request.name / "metrics.json").is_file()
-    return recorded and request.changes != tuple(changes)
+def _is_recorded(folder: Path, run: str) -> bool:
+    return (folder / "metrics" / run / "metrics.json").is_file()
 
 
 def run(papers: Path, paper: str, names: Sequence[str]) -> list[str]:

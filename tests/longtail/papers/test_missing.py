@@ -108,6 +108,7 @@ def test_a_recorded_run_stays_and_another_precision_is_a_variant_of_it(folder: P
     requested_runs.enter(folder, [Request(CRT, (0,))], ROOT / "conf")
     (folder / "metrics" / CRT).mkdir(parents=True)
     (folder / "metrics" / CRT / "metrics.json").touch()
+    assert in_precision(folder, CRT, "bf16") == CRT, "that is the one it has"
     assert in_precision(folder, CRT, "fp32") == f"{CRT}+precision=fp32"
     content = yaml.safe_load((folder / "params.yaml").read_text())
     assert content["runs"][f"{CRT}+precision=fp32"]["varies"] == CRT
