@@ -58,7 +58,8 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
 
     Args:
         folder: the paper's.
-        names: as on the command line; a name with * or ? stands for all that it matches.
+        names: as on the command line; a name with * or ? stands for all that it matches, variants included
+            only where nothing is to be changed.
         seeds: that the runs should have; if empty, those that they have or that the plan has.
         changes: parameters that a new variant changes, such as representation.mixing.beta=0.5. The precision alone
             makes no variant of a run that is not recorded yet: it is run in it.
@@ -67,7 +68,7 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
     known = [*planned, *(name for name in there if name not in planned)]
     found: dict[str, Request] = {}
     for name in names:
-        matching = fnmatch.filter(known, name) if set(name) & set("*?") else [name]
+        matching = fnmatch.filter(planned if changes else known, name) if set(name) & set("*?") else [name]
         if not matching or matching[0] not in known:
             listing = f"python -m stages.launch {folder.name} --list"
             raise UserError(f"{folder.name} has no run '{name}'{suggest(name, known, listing)}")

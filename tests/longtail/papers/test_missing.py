@@ -115,6 +115,16 @@ def test_a_recorded_run_stays_and_another_precision_is_a_variant_of_it(folder: P
     assert requested_runs.read(folder)[CRT] == Request(CRT, (0,))
 
 
+def test_a_pattern_with_changes_stands_for_the_runs_of_the_plan(folder: Path) -> None:
+    """A variant cannot be changed further, so it would refuse every pattern that it matches."""
+    requested_runs.enter(folder, launching.wanted(folder, [CRT], [0], ["classifier.lr=0.05"]), ROOT / "conf")
+    assert [request.name for request in launching.wanted(folder, ["cifar10-*"], [0], [])][2:] == [f"{CRT}+lr=0.05"]
+    found = launching.wanted(folder, ["cifar10-*"], [0], ["runtime.precision=fp32"])
+    assert {request.name: request.changes for request in found} == dict.fromkeys(
+        (CRT, LWS), ("runtime.precision=fp32",)
+    )
+
+
 @pytest.mark.parametrize(
     ("seeds", "changes", "words"),
     [
