@@ -37,6 +37,7 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
         conf: the presets.
     """
     planned, requests = plan.read(folder), requested_runs.read(folder)
+    goes_on_from = requested_runs.representations(folder)  # another one than planned in another precision
     todo = cells[(cells.run != "") & cells.seeds.eq(0)].groupby("run", sort=False).size()
     rows = []
     for name, count in todo.items():
@@ -48,7 +49,7 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
             {
                 "run": name,
                 "cells": count,
-                "of": entry["of"],
+                "of": goes_on_from.get(str(name), entry["of"]),
                 "seeds": seeds,
                 "shared": shared,  # images of one seed
                 "own": own * len(seeds),
@@ -70,9 +71,7 @@ def missing(cells: pd.DataFrame, folder: Path, conf: Path) -> pd.DataFrame:
     frame = frame.sort_values(["waits for", "order", "of", "own"], kind="stable")
     images = []
     for row in frame.itertuples():
-        there = {seed for name, entry in planned.items()
-                 if entry["of"] == row.of and name in requests and not requests[name].changes
-                 for seed in requests[name].seeds}  # fmt: skip
+        there = {seed for name, of in goes_on_from.items() if of == row.of for seed in requests[name].seeds}
         images.append(row.own + row.shared * len((row.seeds | there) - trained[row.of]))
         trained[row.of] |= row.seeds | there
     frame["images (millions)"] = (pd.Series(images, frame.index) / 1e6).round(2)

@@ -53,6 +53,18 @@ def test_networks_that_are_here_are_not_trained_again(folder: Path) -> None:
     assert listed(folder)["images (millions)"].tolist() == [round(number / 1e6, 2) for number in images]
 
 
+def test_a_run_in_another_precision_shares_no_network_with_the_others(folder: Path) -> None:
+    in_precision(folder, CRT, "fp32")
+    requested_runs.enter(folder, [Request(LWS, (0,))], ROOT / "conf")
+    images = [(200 + 10) * IMAGES] * 2  # of the only seed of either
+    assert listed(folder)["images (millions)"].tolist() == [round(number / 1e6, 2) for number in images]
+    checkpoint = folder / "data/representation" / f"{CRT}+precision=fp32" / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"")
+    images[0] = 10 * IMAGES
+    assert listed(folder).loc[[CRT, LWS], "images (millions)"].tolist() == [round(number / 1e6, 2) for number in images]
+
+
 def test_hours_are_by_the_speed_that_runs_of_the_same_network_recorded(folder: Path) -> None:
     told = folder / "metrics" / CRT / "represent.json"
     told.parent.mkdir(parents=True)
