@@ -79,7 +79,7 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
                 if run not in planned:
                     raise UserError(f"{run} is a variant itself: change {base.varies} by all of its changes at once")
                 other = tuple(change for change in changes if change not in planned[run]["compose"].split())
-                if _of_precision(changes) and (other == base.changes or not _is_recorded(folder, run)):
+                if requested_runs.of_precision(changes) and (other == base.changes or not _is_recorded(folder, run)):
                     request = replace(base, changes=other)
                 else:
                     varied = requested_runs.variant_name(run, changes)
@@ -88,10 +88,6 @@ def wanted(folder: Path, names: Sequence[str], seeds: Sequence[int], changes: Se
                 request.name, tuple(sorted(seeds)) or request.seeds, request.varies, request.changes, request.older
             )
     return list(found.values())
-
-
-def _of_precision(changes: Sequence[str]) -> bool:
-    return [change.partition("=")[0] for change in changes] == ["runtime.precision"]
 
 
 def _is_recorded(folder: Path, run: str) -> bool:

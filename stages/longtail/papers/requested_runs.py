@@ -72,6 +72,11 @@ def variant_name(run: str, changes: Iterable[str]) -> str:
     return run + "".join(parts)
 
 
+def of_precision(changes: Iterable[str]) -> bool:
+    """Whether the precision is all that changes."""
+    return [change.partition("=")[0] for change in changes] == ["runtime.precision"]
+
+
 def read(folder: Path) -> dict[str, Request]:
     """The requests in a paper's folder, by name."""
     content = _load(folder / "params.yaml")
@@ -182,15 +187,17 @@ def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str
     named: dict[str, str] = {}  # by the recipe of the representation, its name
     first: dict[str, list[str]] = {}  # by its name, what composes it
     members: dict[str, list[str]] = {}
-    for name, request in sorted(requests.items(), key=lambda item: bool(item[1].varies)):  # the plan's own names first
+    # The plan's own names first. A name must not depend on what else is asked for: recorded runs would train again.
+    for name, request in sorted(requests.items(), key=lambda item: _is_named_anew(item[1])):
         key = plans.representation(compose(composed[name], conf))
-        if request.varies:
+        if _is_named_anew(request):
             of = named.setdefault(key, name)
             first.setdefault(of, composed[name])
         else:
-            planned = plan[name]["of"]
-            of = named.setdefault(key, variant_name(planned, request.changes))
-            first.setdefault(of, [*plan[planned]["compose"].split(), *request.changes])
+            base = plan[request.varies or name]
+            other = [change for change in request.changes if change not in base["compose"].split()]
+            of = named.setdefault(key, variant_name(base["of"], other))
+            first.setdefault(of, [*plan[base["of"]]["compose"].split(), *other])
         members.setdefault(of, []).append(name)
     represent: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
@@ -212,6 +219,11 @@ def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str
             entries[name] = entry
     runs, older = ({name: entries[name] for name in requests if requests[name].older == old} for old in (False, True))
     return {"paper": folder.name, "represent": represent, "runs": runs, "older": older}
+
+
+def _is_named_anew(request: Request) -> bool:
+    """Whether its representation, if it shares none, has its name: not the plan's, with at most a precision."""
+    return bool(request.varies) and not of_precision(request.changes)
 
 
 def overrides_of(folder: Path, request: Request, plan: dict[str, dict[str, Any]] | None = None) -> list[str]:

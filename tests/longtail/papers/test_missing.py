@@ -127,6 +127,24 @@ def test_a_recorded_run_stays_and_another_precision_is_a_variant_of_it(folder: P
     assert requested_runs.read(folder)[CRT] == Request(CRT, (0,))
 
 
+def test_representations_keep_their_names_when_more_is_asked_for(folder: Path) -> None:
+    """Else the recorded runs that go on from them would run again."""
+    (folder / "metrics" / LWS).mkdir(parents=True)
+    (folder / "metrics" / LWS / "metrics.json").touch()
+    requested_runs.write(folder, {LWS: Request(LWS, (0,), "", ("runtime.precision=fp32",))}, ROOT / "conf")
+    assert in_precision(folder, LWS, "bf16") == f"{LWS}+precision=bf16"
+    before = requested_runs.representations(folder)
+    assert before == {LWS: f"{CRT}+precision=fp32", f"{LWS}+precision=bf16": CRT}
+    requested_runs.enter(folder, [Request(CRT, (0,))], ROOT / "conf")
+    assert requested_runs.representations(folder) == before | {CRT: CRT}
+    requested_runs.write(folder, {LWS: Request(LWS, (0,))}, ROOT / "conf")
+    assert in_precision(folder, LWS, "fp32") == f"{LWS}+precision=fp32"
+    before = requested_runs.representations(folder)
+    assert before == {LWS: CRT, f"{LWS}+precision=fp32": f"{CRT}+precision=fp32"}
+    assert in_precision(folder, CRT, "fp32") == CRT
+    assert requested_runs.representations(folder) == before | {CRT: f"{CRT}+precision=fp32"}
+
+
 def test_a_pattern_with_changes_stands_for_the_runs_of_the_plan(folder: Path) -> None:
     """A variant cannot be changed further, so it would refuse every pattern that it matches."""
     requested_runs.enter(folder, launching.wanted(folder, [CRT], [0], ["classifier.lr=0.05"]), ROOT / "conf")
