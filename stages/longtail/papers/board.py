@@ -5,6 +5,8 @@ It is made from the recorded runs of all papers that have predictions.npz, and w
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,12 @@ def tables(papers: Path, names: list[str], conf: Path) -> dict[tuple[str, str], 
             chosen = read_json(folder / "metrics.json").get("selected")
             if chosen:
                 selected[result.name] = chosen["all"]
-    return {place: _table(runs, selected) for place, runs in sorted(found.items()) if BASE in runs and len(runs) > 1}
+    return {place: _table(runs, selected) for place, runs in sorted(found.items()) if base(runs) and len(runs) > 1}
+
+
+def base(labels: Iterable[str]) -> str | None:
+    """The label of `joint`; where it ran in another precision alone, of that; None if it did not run."""
+    return min((one for one in labels if re.fullmatch(rf"{BASE}( runtime\.precision=\w+)?", one)), default=None)
 
 
 def label(method: str, request: requested_runs.Request) -> str:
@@ -80,20 +87,21 @@ def subset(sections: dict[str, Any]) -> str:
 def _table(runs: dict[str, Result], selected: dict[str, float]) -> pd.DataFrame:
     """Columns method, seeds, all, many, medium, few, difference and, where there is one, best held-out epoch.
 
-    runs: by method, `joint` among them; selected: accuracy at the best held-out epoch, by the result's name.
+    runs: by label, that of `joint` among them; selected: accuracy at the best held-out epoch, by the result's name.
     """
     scored = {name: intervals.of_run(run.predicted, run.labels, run.shots) for name, run in runs.items()}
-    rows = []
+    rows, first = [], base(runs)
+    assert first is not None
     for name in sorted(scored, key=lambda name: -scored[name]["all"].mean):
         row = {"method": f"`{name}`", "seeds": len(runs[name].predicted)}
         for group in ("all", "many", "medium", "few"):
-            if group in scored[BASE]:
+            if group in scored[first]:
                 found = scored[name][group]
                 row[group] = text(found.mean, 1) + (f" ({_range(found.low, found.high)})" if group == "all" else "")
-        if name == BASE:
+        if name == first:
             row["difference"] = "-"
         else:
-            apart = compare(runs[BASE], runs[name]).groups.set_index("group").loc["all"]
+            apart = compare(runs[first], runs[name]).groups.set_index("group").loc["all"]
             shown = text(apart.difference, 1, sign=True)
             clear = apart.low > 0 or apart.high < 0
             row["difference"] = f"{f'**{shown}**' if clear else shown} ({_range(apart.low, apart.high, sign=True)})"

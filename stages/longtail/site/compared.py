@@ -54,7 +54,8 @@ def _ranked(runs: list[Recorded]) -> dict[str, Any]:
 
 def _by_rank(runs: list[Recorded]) -> dict[str, Any]:
     """A chart of the best methods and of `joint`, see charts.accuracy_by_rank."""
-    chosen = [run for run in runs if run.label != board.BASE][: LINES - 1]
-    chosen += [run for run in runs if run.label == board.BASE]
+    first = board.base(run.label for run in runs)
+    chosen = [run for run in runs if run.label != first][: LINES - 1]
+    chosen += [run for run in runs if run.label == first]
     frames = [run.classes[["rank", "name", "count", "accuracy"]].assign(method=run.short) for run in chosen]
     return charts.accuracy_by_rank(pd.concat(frames).astype({"rank": int, "accuracy": float}))

@@ -31,6 +31,16 @@ def test_methods_are_ranked_and_told_apart_from_joint_only_where_they_are() -> N
     assert table.loc["`lws`", "difference"].startswith("**-10.0** (-")
 
 
+def test_without_bf16_joint_in_fp32_is_what_the_others_are_compared_with() -> None:
+    runs = {f"{name} runtime.precision=fp32": result(name, right) for name, right in (("joint", 60), ("mfw", 80))}
+    assert board.base(runs) == "joint runtime.precision=fp32"
+    table = board._table(runs, {}).set_index("method")
+    assert table.loc["`joint runtime.precision=fp32`", "difference"] == "-"
+    assert table.loc["`mfw runtime.precision=fp32`", "difference"].startswith("**+20.0** (+")
+    assert board.base([*runs, "joint"]) == "joint"
+    assert board.base(["joint split.holdout=50", "mfw"]) is None
+
+
 def test_the_held_out_epoch_has_a_column_where_a_run_has_one() -> None:
     table = board._table({name: result(name, 60) for name in ("joint", "mfw")}, {"mfw": 61.24}).set_index("method")
     assert table["best held-out epoch"].to_dict() == {"`mfw`": "61.2", "`joint`": "-"}
