@@ -56,13 +56,15 @@ def _tables(cells: pd.DataFrame) -> str:
 
 def variants(cells: pd.DataFrame, folder: Path) -> str:
     """Markdown: variants, which no table has, each below the run that it varies; '' if none has results."""
-    requests = {name: request for name, request in requested_runs.read(folder).items() if request.varies}
+    every = requested_runs.read(folder)
+    requests = {name: request for name, request in every.items() if request.varies}
     runs = results.read_runs(folder, [*requests, *(request.varies for request in requests.values())])
     lines = []
     for base in dict.fromkeys(request.varies for name, request in requests.items() if runs[name]):
         printed = cells[(cells.run == base) & (cells.measure == "top1") & (cells.group == "all") & (cells.value > 1)]
         number = rounding.text(printed.value.iloc[0], 1) if len(printed) else "-"
-        lines.append({"run": f"`{base}`", "changes": "", "published": number, **_accuracies(runs[base])})
+        changes = " ".join(f"`{change}`" for change in every[base].changes) if base in every else ""
+        lines.append({"run": f"`{base}`", "changes": changes, "published": number, **_accuracies(runs[base])})
         for name, request in requests.items():
             if request.varies == base and runs[name]:
                 changes = " ".join(f"`{change}`" for change in request.changes)
