@@ -53,6 +53,15 @@ def test_a_stage_ends_as_it_would_by_itself(code: str, status: int, printed: str
     assert (*process.communicate(timeout=60), process.returncode) == (printed, error, status)
 
 
+def test_what_is_not_seeded_differs_from_stage_to_stage(tmp_path: Path) -> None:
+    code = "import random, numpy\nprint(random.random(), numpy.random.rand())"
+    drawn = []
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        drawn += popen(tmp_path / name, code).communicate(timeout=60)[0].split()
+    assert len(set(drawn)) == 4
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_reaches_the_stage(number: signal.Signals, tmp_path: Path) -> None:
     code = f"import signal, sys\nsignal.signal({number:d}, lambda *_: sys.exit(7))\n"

@@ -149,6 +149,9 @@ def run(arguments: list[str], place: str, environment: dict[str, str], streams: 
     os.chdir(place)
     os.environ.clear()
     os.environ.update(environment)
+    import numpy  # there already
+
+    numpy.random.seed()  # as when Python starts: each stage would go on from the server's state, and look reproducible
     sys.argv[:] = arguments
     sys.path[0] = place
     code: int | str | None = 0
