@@ -115,7 +115,9 @@ def test_a_paper_from_its_plan_to_its_tables(paper: Path) -> None:
 
 def test_a_fresh_clone_without_data_or_cache_renders_the_same_bytes(paper: Path, tmp_path: Path) -> None:
     call(tmp_path, "git", "clone", "-q", str(paper), "again")
-    tables(tmp_path / "again", "--papers")
+    command = ("python", "-m", "stages.tables", "--papers")
+    # Cold: all stages of one `warm` have the same order of sets, on which the bytes must not depend.
+    subprocess.run(command, cwd=tmp_path / "again", env=COLD, check=True)
     assert call(tmp_path / "again", "git", "status", "--short") == ""
     assert not ran(call(tmp_path / "again", "dvc", "--cd", "reports/papers", "repro", "-P", "--allow-missing", "--dry"))
 
