@@ -8,7 +8,8 @@
 
 A run is entered into reports/papers/<paper>/params.yaml, from which DVC makes its stages, and run by
 `dvc --cd reports/papers repro`. --set requests a variant of a run: no table has it, but the paper's page shows it. With
-runtime.precision alone, for a machine without bf16, it is the run itself, which the tables have.
+runtime.precision alone, for a machine without bf16, it is the run itself, which the tables have, unless
+that is recorded in another one already.
 
 Many runs at once, on the GPUs of this machine or on a cluster (docs/scale.md):
 
