@@ -50,8 +50,8 @@ def find(name: str, reports: Path) -> Result:
     if folder.is_dir():
         return _of_folder(name, folder)
     *paper, run = name.split("/")
-    runs = sorted({path.parent for path in reports.rglob("metrics.json") if path.parent.name == run})
-    runs = [path for path in runs if set(paper) <= set(path.parts)]
+    runs = sorted(path.parent for path in reports.glob("papers/*/metrics/*/metrics.json") if path.parent.name == run)
+    runs = [path for path in runs if paper in ([], [path.parts[-3]])]
     if len(runs) > 1:
         full = " or ".join(f"{path.parts[-3]}/{run}" for path in runs)
         raise UserError(f"'{name}' is the name of {' and of '.join(map(str, runs))}: name its paper, {full}")

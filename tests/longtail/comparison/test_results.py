@@ -29,7 +29,8 @@ def lay(folder: Path, predicted: bool = True) -> None:
 def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current experiment, one run of two papers, and one from before predictions were kept."""
     monkeypatch.chdir(tmp_path)
-    for name in ("reports", "reports/papers/one/metrics/run", "reports/papers/two/metrics/run"):
+    jobs = "reports/papers/one/data/jobs/results/run"  # what `launch --on` leaves beside the record
+    for name in ("reports", "reports/papers/one/metrics/run", "reports/papers/two/metrics/run", jobs):
         lay(Path(name))
     lay(Path("reports/papers/two/metrics/old"), predicted=False)
     return Path("reports")
