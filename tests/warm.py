@@ -69,10 +69,14 @@ def folder() -> Path:
 
 @cache
 def start() -> None:
-    """Start the server, for as long as this process lives. Without pidfd (Linux has it) there is none."""
-    if not hasattr(os, "pidfd_open"):
+    """Start the server, for as long as this process lives.
+
+    There is none without pidfd (Linux has it), or where its socket's path would be longer than one may be.
+    """
+    address = f"{folder()}/server"
+    if not hasattr(os, "pidfd_open") or len(os.fsencode(address)) > 100:
         return
-    command = [sys.executable, "-m", "tests.warm", f"{folder()}/server"]
+    command = [sys.executable, "-m", "tests.warm", address]
     server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert server.stdout and server.stdout.readline() == b"ready\n"
     atexit.register(server.kill)
