@@ -125,7 +125,9 @@ def _paper(site: Site, paper: str, cells: pd.DataFrame, tables: list[printed.Tab
     )
     for table in tables:
         path = f"papers/{paper}/table{table.number}.html"
-        site.page(path, "table", paper=paper, table=table, agreement=printed.AGREEMENT)
+        run = cells[(cells.table == table.number) & cells["last"].notna()]
+        precision = results.in_other_precision(run).replace("`", "")
+        site.page(path, "table", paper=paper, table=table, agreement=printed.AGREEMENT, precision=precision)
 
 
 def _smaller(svg: str) -> str:
