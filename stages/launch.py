@@ -110,7 +110,10 @@ def main() -> None:
     failed: list[str] = []
     if args.runs:
         requests = launching.wanted(folder, args.runs, args.seeds, args.set)
-        requested_runs.enter(folder, requests, args.conf)
+        for name in requested_runs.enter(folder, requests, args.conf):
+            print(
+                f"{name} was asked for in another precision: what was trained in that, and not recorded, counts no more"
+            )
         names = [request.name for request in requests]
         print(f"{folder / 'params.yaml'} has {', '.join(names)}", flush=True)
         if args.only_enter:

@@ -158,12 +158,14 @@ def _plots(folder: Path) -> list[dict[str, Any]]:
     return result
 
 
-def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
-    """Add requests to a paper's. One that is there already stays as it is unless its seeds change.
+def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> list[str]:
+    """Add requests to a paper's. One that is there already stays as it is unless its seeds or its precision change.
 
-    Raises UserError, with nothing entered, where a stage would refuse the parameters of one.
+    Returns the names of runs that were asked for in another precision before: what was trained for them and not
+    recorded does not count any more. Raises UserError, with nothing entered, where a stage would refuse the parameters
+    of one.
     """
-    requests = read(folder)
+    requests, replaced = read(folder), []
     for request in wanted:
         there = requests.get(request.name)
         same = there and (there.varies, there.changes) == (request.varies, request.changes)
@@ -173,10 +175,13 @@ def enter(folder: Path, wanted: Iterable[Request], conf: Path) -> None:
             )
         if there and same and there.seeds == request.seeds:
             continue
+        if there and not same:
+            replaced.append(request.name)
         requests[request.name] = replace(request, older=False)
         Params(compose(overrides_of(folder, request), conf), Path(request.name))
     write(folder, requests, conf)
     write_subsets(folder.parent, conf)
+    return replaced
 
 
 def _content(folder: Path, requests: dict[str, Request], conf: Path) -> dict[str, Any]:

@@ -109,9 +109,12 @@ def test_a_run_in_fp32_is_the_run_itself_with_a_representation_of_its_own(folder
         sections = compose(content[kind][name]["compose"].split(), ROOT / "conf")
         assert (sections["runtime"]["precision"], sections["seeds"]) == (precision, [0]), name
     assert requested_runs.read(folder)[CRT] == Request(CRT, (0,), "", ("runtime.precision=fp32",))
-    # Asked for again, it stays as it is; in bf16 after all, it is the plan's.
+    # Asked for again, it stays as it is; in bf16 after all, it is the plan's, and replaces what was asked for.
     [again] = launching.wanted(folder, [CRT], [], [])
     assert again == requested_runs.read(folder)[CRT]
+    assert requested_runs.enter(folder, [again], ROOT / "conf") == []
+    assert requested_runs.enter(folder, [Request(CRT, (0,))], ROOT / "conf") == [CRT]
+    assert in_precision(folder, CRT, "fp32") == CRT
     assert in_precision(folder, CRT, "bf16") == CRT
     assert requested_runs.read(folder)[CRT] == Request(CRT, (0,))
 
