@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from stages import launch
 from stages.longtail.configuration.composition import compose
 from stages.longtail.console.errors import UserError
 from stages.longtail.papers import launching, missing, plan, requested_runs
@@ -117,6 +119,18 @@ def test_a_run_in_fp32_is_the_run_itself_with_a_representation_of_its_own(folder
     assert in_precision(folder, CRT, "fp32") == CRT
     assert in_precision(folder, CRT, "bf16") == CRT
     assert requested_runs.read(folder)[CRT] == Request(CRT, (0,))
+
+
+def test_launch_says_which_request_another_precision_replaces(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--reports", str(folder.parents[1]), "--conf", str(ROOT / "conf")]
+    said = []
+    for more in ([], ["--set", "runtime.precision=fp32"], []):
+        monkeypatch.setattr(sys, "argv", ["launch", "switching", CRT, "--only-enter", *where, *more])
+        launch.main()
+        said.append(f"{CRT} was asked for in another precision" in capsys.readouterr().out)
+    assert said == [False, True, False]
 
 
 def test_a_recorded_run_stays_and_another_precision_is_a_variant_of_it(folder: Path) -> None:

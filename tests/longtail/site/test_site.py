@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -17,7 +18,7 @@ from conftest import ROOT
 from stages.longtail.console.errors import UserError
 from stages.longtail.evaluation import rounding
 from stages.longtail.papers import explanation, printed_tables, published, requested_runs, results
-from stages.longtail.site import claims, run_view
+from stages.longtail.site import build, claims, printed, run_view
 from stages.longtail.site.writing import Site
 
 PAPERS = ROOT / "reports/papers"
@@ -226,3 +227,25 @@ def numbers(table: Element) -> dict[str, list[list[str]]]:
         label = row.all("th")[0].text
         result[label] = sorted(cell.text.split() for cell in row.all("td") if cell.text.strip())
     return result
+
+
+def test_a_printed_table_names_runs_in_another_precision() -> None:
+    class Noted:
+        """Keeps what each page is given instead of writing it."""
+
+        def __init__(self) -> None:
+            self.notes: dict[str, str] = {}
+
+        def text(self, path: str, content: str) -> None:
+            pass
+
+        def page(self, path: str, template: str, **given: Any) -> None:
+            self.notes[path] = given.get("precision", "")
+
+    cells = results.cells(PAPERS / "switching", ROOT / "conf")
+    cells.loc[cells.run == "cifar10-exp-100-crt", "precision"] = "fp32"
+    noted = Noted()
+    build._paper(noted, "switching", cells, printed.tables(cells), PAPERS)  # type: ignore[arg-type]
+    assert noted.notes["papers/switching/table1.html"] == "Not in bf16: cifar10-exp-100-crt in fp32."
+    assert noted.notes["papers/switching/table2.html"] == ""
+    assert "{{ precision }}" in (ROOT / "stages/longtail/site/templates/table.html").read_text()
